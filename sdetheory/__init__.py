@@ -1,0 +1,42 @@
+"""The theory of training dynamics, made executable.
+
+Names are loaded on first use, so that `import sdetheory.predictions` never loads the compiler.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Diverged": "checks",
+    "simulate": "simulate",
+    "Ensemble": "ensemble",
+    "deep_linear": "models.deep_linear",
+    "deep_linear_from_data": "models.deep_linear",
+    "scalar_chain": "models.deep_linear",
+    **dict.fromkeys(("Rayleigh", "RayleighQuotient", "VonMisesFisher", "Circle"), "models.scale_invariant"),
+    **dict.fromkeys(
+        ("NoNoise", "Isotropic", "Covariance", "GOEBatch", "NoisyLinearBatch", "CircleBatch"), "models.noise"
+    ),
+    **dict.fromkeys(("GradientFlow", "GradientDescent", "SGD", "WeightDecaySDE"), "dynamics"),
+}
+_MODULES = (
+    "checks", "dynamics", "evaluate", "flow", "integrators", "lanes", "models", "networks", "observables", "observers",
+    "predictions", "statistics",
+)  # fmt: skip
+__all__ = [*_HOME, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,107 @@
+"""Statistics that can fail: z-scores with a false-alarm rate *and* a power, equivalence tests, convergence orders.
+
+A suite of up to 100 tests at the default false-alarm rate 1e-8 rejects a true statement with probability below 1e-6.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+LEAST_POWER = 0.99
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one statistical comparison; true if it passed, and it prints its numbers."""
+
+    test: str
+    passed: bool
+    estimate: float
+    standard_error: float
+    predicted: float
+    z: float
+    critical: float
+    false_alarm: float
+    effect: float
+    power: float
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __str__(self) -> str:
+        return (
+            f"{self.test} {'passed' if self.passed else 'FAILED'}: {self.estimate:.6g} +- {self.standard_error:.2g} "
+            f"against {self.predicted:.6g} (z={self.z:.2f}, critical {self.critical:.2f} at false-alarm rate {self.false_alarm:g}; "
+            f"power {self.power:.4f} to see {self.effect:.3g})"
+        )
+
+
+def _mean(samples: np.ndarray) -> tuple[float, float, int]:
+    samples = np.asarray(samples, dtype=np.float64)
+    if samples.ndim != 1 or samples.size < 8:
+        raise ValueError(f"`samples` must be one-dimensional with at least 8 independent values: shape={samples.shape}")
+    if not np.isfinite(samples).all():
+        raise ValueError(f"`samples` must be finite: {np.count_nonzero(~np.isfinite(samples))} are not")
+    return float(samples.mean()), float(samples.std(ddof=1) / np.sqrt(samples.size)), samples.size - 1
+
+
+def mean_test(samples: np.ndarray, predicted: float, *, detectable: float, false_alarm: float = 1e-8) -> Outcome:
+    """Is the mean of independent samples (n,) the predicted one?  Student's t, two-sided.
+
+    Passes if |mean - predicted| is below the critical value at `false_alarm` *and* a deviation of `detectable`
+    (absolute, > 0) would have been seen with probability >= 0.99: a test too weak to exclude what it claims to exclude fails.
+    """
+    mean, error, freedom = _mean(samples)
+    critical = float(stats.t.isf(false_alarm / 2, freedom))
+    if error == 0.0:
+        z, power = (0.0 if mean == predicted else np.inf), 1.0
+    else:
+        z, power = (mean - predicted) / error, float(stats.t.cdf(abs(detectable) / error - critical, freedom))
+    passed = abs(z) <= critical and power >= LEAST_POWER
+    return Outcome("mean", bool(passed), mean, error, float(predicted), float(z), critical, false_alarm, float(detectable), power)
+
+
+def equivalent(samples: np.ndarray, predicted: float, *, margin: float, false_alarm: float = 1e-8) -> Outcome:
+    """Is the mean of independent samples (n,) within `margin` (absolute) of `predicted`?
+
+    Passes if the two-sided confidence interval at level 1 - `false_alarm` lies inside the margin; unlike a non-significant
+    difference this can only pass with enough evidence.  `power` is the chance to pass were the prediction exact.
+    """
+    mean, error, freedom = _mean(samples)
+    critical = float(stats.t.isf(false_alarm / 2, freedom))
+    passed = abs(mean - predicted) + critical * error <= margin
+    z = (mean - predicted) / error if error else 0.0
+    room = margin / error - critical if error else np.inf
+    power = float(max(0.0, 2 * stats.t.cdf(room, freedom) - 1)) if error else 1.0
+    return Outcome("equivalence", bool(passed), mean, error, float(predicted), float(z), critical, false_alarm, float(margin), power)
+
+
+def proportion_test(successes: int, trials: int, predicted: float, *, detectable: float, false_alarm: float = 1e-8) -> Outcome:
+    """Is a probability the predicted one?  Exact binomial test, power against predicted +- `detectable`."""
+    low = int(stats.binom.ppf(false_alarm / 2, trials, predicted)) - 1
+    high = int(stats.binom.isf(false_alarm / 2, trials, predicted)) + 1
+
+    def seen(p: float) -> float:
+        return float(stats.binom.cdf(low, trials, p) + stats.binom.sf(high - 1, trials, p))
+
+    power = min(seen(min(1.0, predicted + detectable)), seen(max(0.0, predicted - detectable)))
+    error = float(np.sqrt(predicted * (1 - predicted) / trials))
+    share = successes / trials
+    z = (share - predicted) / error if error else (0.0 if share == predicted else np.inf)
+    passed = low < successes < high and power >= LEAST_POWER
+    critical = (high / trials - predicted) / error if error else 0.0
+    return Outcome("proportion", bool(passed), share, error, predicted, float(z), critical, false_alarm, detectable, power)
+
+
+def fit_order(steps: np.ndarray, errors: np.ndarray, *, floor: float = 0.0) -> float:
+    """The order p of errors ~ C steps^p: least-squares slope in logarithms over the points with error > `floor`.
+
+    steps, errors: (n,).  `floor` is the level of rounding (or of sampling noise) below which points say nothing; at least
+    three points must lie above it.
+    """
+    steps, errors = np.asarray(steps, float), np.asarray(errors, float)
+    keep = np.isfinite(errors) & (errors > floor)
+    if keep.sum() < 3:
+        raise ValueError(f"`errors` must have at least three values above floor={floor:g}: errors={errors}")
+    return float(np.polyfit(np.log(steps[keep]), np.log(errors[keep]), 1)[0])
