@@ -1,0 +1,71 @@
+"""Profiles of hypothesis, and the claim table printed at the end of every run, derived from the tests that ran."""
+
+import os
+import re
+from collections import defaultdict
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("dev", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("nightly", max_examples=2000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+KINDS = ("proof", "property", "simulation", "figure")
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        for marker in item.iter_markers("claim"):
+            kind = marker.kwargs.get("kind")
+            if kind not in KINDS or not marker.args:
+                raise pytest.UsageError(f"{item.nodeid}: claim(*ids, kind=...) with kind one of {KINDS}, got {marker}")
+            item.user_properties += [("claim", f"{claim}:{kind}") for claim in marker.args]
+
+
+def _order(claim):
+    return [int(part) if part.isdigit() else part for part in re.findall(r"\d+|\D+", claim)]
+
+
+def _outcomes(terminalreporter):
+    """claim -> kind -> the outcomes of its tests ("passed", "failed", "skipped")."""
+    table = defaultdict(lambda: defaultdict(list))
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            if outcome == "passed" and report.when != "call":
+                continue
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "claim":
+                    claim, kind = value.rsplit(":", 1)
+                    table[claim][kind].append("failed" if outcome == "error" else outcome)
+    return table
+
+
+def _cell(outcomes):
+    if not outcomes:
+        return "-"
+    failed, skipped = outcomes.count("failed"), outcomes.count("skipped")
+    if failed:
+        return f"{failed} FAILED"
+    if skipped == len(outcomes):
+        return "skipped"
+    return f"ok ({len(outcomes) - skipped})" if len(outcomes) > 1 else "ok"
+
+
+def pytest_terminal_summary(terminalreporter):
+    table = _outcomes(terminalreporter)
+    if not table:
+        return
+    try:
+        from proofs_check import statements
+    except ImportError:
+        says = {}
+    else:
+        says = statements()
+    write = terminalreporter.write_line
+    terminalreporter.section("claims: what ran in this session")
+    write(f"{'claim':7}" + "".join(f"{kind:12}" for kind in KINDS) + "statement")
+    for claim in sorted(table, key=_order):
+        cells = "".join(f"{_cell(table[claim][kind]):12}" for kind in KINDS)
+        write(f"{claim:7}{cells}{says.get(claim, '')[:96]}".rstrip())
