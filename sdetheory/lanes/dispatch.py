@@ -1,0 +1,88 @@
+"""Verbs: generic functions that pick a kernel by the class of their first argument, compiled or not.
+
+How to use it.  A plug-in is a NamedTuple of parameters; a kernel is a plain function, registered for one class::
+
+    gradient = verb("gradient", "model", "w", "out", "work")
+
+    @gradient.of(Rayleigh)
+    def _rayleigh(model, w, out, work):
+        ...
+
+    gradient(Rayleigh(a), w, out, work)       # from Python and from any jitted function
+
+Inside compiled code the choice is made at compile time (no cost at run time).  `gradient.of` returns the plain
+function, so it stays importable and testable; `gradient.kernel(Rayleigh)` is the jitted one.
+"""
+
+from typing import Any, Callable, TypeVar
+
+from numba import njit
+from numba.extending import overload
+
+Kernel = TypeVar("Kernel", bound=Callable)
+
+
+class Verb:
+    """A generic function with one kernel a class; `default` serves classes that registered none."""
+
+    def __init__(self, name: str, arguments: tuple[str, ...], default: Callable | None = None) -> None:
+        self.__name__ = name
+        self.arguments = arguments
+        self.kernels: dict[type, Callable] = {}
+        self.default = None if default is None else _jit(default)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.kernel(type(arguments[0]))(*arguments)
+
+    def __repr__(self) -> str:
+        return f"<verb {self.__name__}({', '.join(self.arguments)})>"
+
+    def of(self, *classes: type) -> Callable[[Kernel], Kernel]:
+        """Decorator: register the function as this verb's kernel for the classes."""
+
+        def register(function: Kernel) -> Kernel:
+            wanted, got = len(self.arguments), function.__code__.co_argcount
+            if got != wanted:
+                raise TypeError(f"a kernel of `{self.__name__}` takes ({', '.join(self.arguments)}): "
+                                f"{function.__name__} takes {got} arguments")
+            kernel = _jit(function)
+            self.kernels.update(dict.fromkeys(classes, kernel))
+            return function
+
+        return register
+
+    def has(self, plugin: Any) -> bool:
+        """Did the plug-in's class register its own kernel?"""
+        return type(plugin) in self.kernels
+
+    def kernel(self, cls: type) -> Callable:
+        """The jitted kernel that serves the class."""
+        kernel = self.kernels.get(cls, self.default)
+        if kernel is None:
+            known = ", ".join(sorted(c.__name__ for c in self.kernels)) or "none"
+            raise TypeError(f"{cls.__name__} has no `{self.__name__}` kernel: register one with "
+                            f"@{self.__name__}.of({cls.__name__}); registered: {known}")
+        return kernel
+
+
+def _jit(function: Callable) -> Callable:
+    """Numpy's rules for division, and the caller's for everything else; a jitted function is kept."""
+    return function if hasattr(function, "py_func") else njit(error_model="numpy")(function)
+
+
+VERBS: dict[str, Verb] = {}
+
+
+def verb(name: str, *arguments: str, default: Callable | None = None) -> Verb:
+    """Make a generic function of the named arguments; the first one is the plug-in that decides."""
+    generic = Verb(name, arguments, default)
+    VERBS[name] = generic
+    names = ", ".join(arguments)
+    space: dict[str, Any] = {"generic": generic}
+    exec(f"def choose({names}):\n"
+         f" plugin = getattr({arguments[0]}, 'instance_class', None)\n"
+         f" if plugin is None: return None\n"
+         f" kernel = generic.kernel(plugin)\n"
+         f" return lambda {names}: kernel({names})\n", space)
+    overload(generic)(space["choose"])
+    return generic

@@ -1,0 +1,96 @@
+"""The verbs of the package: what a model, a noise, an integrator, an observer can be asked, compiled or not.
+
+Throughout, `w`, `y`, `z`, `out`, `work` are one-dimensional lane arrays (see `lanes.vector`), lr and weight_decay
+and dt are scalars, d = w.size, and a "lane" is a lane vector.  `work` is scratch memory: a plug-in uses the first
+`workspace(plugin, d)` rows of what it is given and hands the rest on.
+"""
+
+from typing import Any
+
+from sdetheory.lanes.dispatch import verb
+from sdetheory.lanes.vector import load
+
+# ---- anything that needs scratch rows
+
+
+def _nothing(plugin: Any, d: int) -> int:
+    """No scratch."""
+    return 0
+
+
+workspace = verb("workspace", "plugin", "d", default=_nothing)
+
+# ---- models
+
+gradient = verb("gradient", "model", "w", "out", "work")      # out <- grad L(w)
+loss = verb("loss", "model", "w", "work")                     # -> lane L(w)
+
+
+def _prepare_by_filling(model: Any, w: Any, q: Any, out: Any, work: Any) -> Any:
+    """Any model: fill the whole gradient."""
+    gradient(model, w, out, work)
+    return (q,)
+
+
+def _coordinate_of_filled(model: Any, c: Any, v: Any, i: int, out: Any) -> Any:
+    """Any model: read the filled gradient."""
+    return load(out, i)
+
+
+# The pointwise pair: with q = |w|^2 given, `prepare` returns a tuple c of whatever the coordinates share, and
+# `coordinate` gives gradient coordinate i from c and v = w_i.  It saves an array and a pass in every step.
+prepare = verb("prepare", "model", "w", "q", "out", "work", default=_prepare_by_filling)
+coordinate = verb("coordinate", "model", "c", "v", "i", "out", default=_coordinate_of_filled)
+
+# ---- noises
+
+draws = verb("draws", "noise", "d")                           # -> increments consumed by one step
+disturb = verb("disturb", "noise", "w", "z", "out", "work")   # out <- G(w) z with G G^T = Sigma_w
+
+
+def _prepare_noise_by_filling(noise: Any, w: Any, q: Any, z: Any, out: Any, work: Any) -> Any:
+    """Any noise: fill the whole disturbance."""
+    disturb(noise, w, z, out, work)
+    return (q,)
+
+
+def _coordinate_noise_of_filled(noise: Any, c: Any, v: Any, z: Any, i: int, out: Any) -> Any:
+    """Any noise: read the filled disturbance."""
+    return load(out, i)
+
+
+prepare_noise = verb("prepare_noise", "noise", "w", "q", "z", "out", "work", default=_prepare_noise_by_filling)
+coordinate_noise = verb("coordinate_noise", "noise", "c", "v", "z", "i", "out", default=_coordinate_noise_of_filled)
+
+# ---- integrators: the state y has d + extra(integrator) rows
+
+
+def _none(integrator: Any) -> int:
+    """No rows beyond w itself."""
+    return 0
+
+
+def _one(integrator: Any) -> int:
+    """One base increment a step."""
+    return 1
+
+
+def _copy_in(integrator: Any, w: Any, lr: float, y: Any) -> None:
+    """The state starts as w."""
+    y[: w.size] = w
+
+
+def _copy_out(integrator: Any, y: Any, lr: float, w: Any) -> None:
+    """w is the start of the state."""
+    w[:] = y[: w.size]
+
+
+step = verb("step", "integrator", "model", "noise", "lr", "weight_decay", "dt", "y", "z", "work")
+extra = verb("extra", "integrator", default=_none)            # -> rows of the state beyond d
+substeps = verb("substeps", "integrator", default=_one)       # -> base increments one step consumes
+encode = verb("encode", "integrator", "w", "lr", "y", default=_copy_in)
+decode = verb("decode", "integrator", "y", "lr", "w", default=_copy_out)
+
+# ---- observers
+
+observe = verb("observe", "observer", "w")                    # -> lane
