@@ -1,0 +1,113 @@
+"""The letter form of a formula: rational in plain letters, with a derivation table and polynomial relations.
+
+A proof decides rational identities. Exponentials, roots and logarithms of a prediction become letters whose rates
+of change and algebraic relations are rational: nothing transcendental is left to decide.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sympy as sp
+
+from sdetheory.predictions.functions import saturation
+
+
+class NotRational(ValueError):
+    """The formula has a part with no rational derivation table."""
+
+
+@dataclass(frozen=True)
+class LetterForm:
+    """A rational expression, what its letters mean, and the relations that tie them."""
+
+    expr: sp.Expr
+    meanings: Mapping[sp.Symbol, sp.Expr]
+    relations: tuple[sp.Expr, ...]
+
+    def rates(self, symbol: sp.Symbol) -> dict[sp.Symbol, sp.Expr]:
+        """The derivation table d/d(symbol): every letter's rate of change, rational in the letters."""
+        table: dict[sp.Symbol, sp.Expr] = {symbol: sp.S.One}
+        for letter, meaning in self.meanings.items():  # inner letters come first
+            inner = sp.Add(*(sp.diff(meaning.args[0], x) * rate for x, rate in table.items()))
+            table[letter] = _rate(letter, meaning, inner)
+        return table
+
+
+def letter_form(expr: sp.Expr) -> LetterForm:
+    """Replace exponentials, roots, logarithms and symbolic powers of `expr` by letters."""
+    expr = expr.replace(saturation, lambda x: (1 - sp.exp(-x)) / x).replace(_is_exp_of_asinh, _root_of_asinh)
+    reader = _Reader(expr)
+    return LetterForm(reader.read(expr), reader.meanings, tuple(reader.relations))
+
+
+def _rate(letter: sp.Symbol, meaning: sp.Expr, inner: sp.Expr) -> sp.Expr:
+    """Chain rule for one letter; `inner` is the derivative of the meaning's first argument."""
+    if inner == 0:
+        return sp.S.Zero
+    if isinstance(meaning, sp.exp):
+        return letter * inner
+    if isinstance(meaning, sp.log):
+        return inner / meaning.args[0]
+    if meaning.is_Pow and meaning.exp.is_Rational:
+        return meaning.exp * letter / meaning.base * inner
+    raise NotRational(f"no rational rate of change for {meaning}")
+
+
+def _is_exp_of_asinh(node: sp.Expr) -> bool:
+    return isinstance(node, sp.exp) and bool(node.exp.atoms(sp.asinh))
+
+
+def _root_of_asinh(node: sp.Expr) -> sp.Expr:
+    """exp(c asinh u) = (u + sqrt(u^2 + 1))^c."""
+    factor, inner = node.exp.as_independent(sp.asinh, as_Add=False)
+    if not isinstance(inner, sp.asinh) or not factor.is_Rational:
+        raise NotRational(f"no letter for {node}")
+    u = inner.args[0]
+    return sp.Pow(u + sp.sqrt(u**2 + 1), factor)
+
+
+class _Reader:
+    """Bottom-up replacement; equal parts share a letter, commensurable exponents share an exponential."""
+
+    def __init__(self, expr: sp.Expr):
+        self.meanings: dict[sp.Symbol, sp.Expr] = {}
+        self.relations: list[sp.Expr] = []
+        self.known: dict[sp.Expr, sp.Symbol] = {}
+        self.rates = sorted({sp.expand(e.exp) for e in expr.atoms(sp.exp)}, key=sp.default_sort_key)
+
+    def read(self, node: sp.Expr) -> sp.Expr:
+        if node.is_Symbol or node.is_Rational:
+            return node
+        if isinstance(node, sp.exp):
+            return self.exponential(sp.expand(node.exp))
+        if isinstance(node, sp.log):
+            return self.letter(sp.log(self.read(node.args[0])), "log")
+        if node.is_Pow and not node.exp.is_Integer:
+            return self.root(node)
+        if node.is_Add or node.is_Mul or node.is_Pow:
+            return node.func(*(self.read(a) for a in node.args))
+        raise NotRational(f"no letter for {node}")
+
+    def exponential(self, argument: sp.Expr) -> sp.Expr:
+        ratios = {other: sp.cancel(other / argument) for other in self.rates}
+        together = [ratios[other] for other in self.rates if ratios[other].is_Rational]
+        unit = argument * sp.gcd_list(together)
+        steps = sp.cancel(argument / unit)
+        return self.letter(sp.exp(unit), "E") ** steps
+
+    def root(self, node: sp.Expr) -> sp.Expr:
+        base, power = self.read(node.base), node.exp
+        if not power.is_Rational:
+            return self.letter(sp.Pow(base, self.read(power), evaluate=False), "P")
+        fresh = sp.Pow(base, sp.Rational(1, power.q)) not in self.known
+        letter = self.letter(sp.Pow(base, sp.Rational(1, power.q)), "root")
+        if fresh:
+            top, bottom = sp.fraction(sp.together(base))
+            self.relations.append(letter**power.q * bottom - top)
+        return letter**power.p
+
+    def letter(self, meaning: sp.Expr, kind: str) -> sp.Symbol:
+        if meaning not in self.known:
+            self.known[meaning] = sp.Symbol(f"{kind}{len(self.known) + 1}")
+            self.meanings[self.known[meaning]] = meaning
+        return self.known[meaning]
