@@ -1,0 +1,222 @@
+"""SGD with weight decay on an ensemble of networks, measured at every step.
+
+w <- (1 - lr wd) w - lr g with g the gradient of the batch loss, for every trainable parameter of every net. Nets run
+in chunks that stay in the processor's cache for all their steps, chunks on threads; a net's numbers do not depend on
+chunk, threads or on the other nets.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from sdetheory import checks
+from sdetheory.networks import kernels, provenance
+from sdetheory.networks.data import Data
+from sdetheory.networks.groups import segment_table
+from sdetheory.networks.layers import Dense
+from sdetheory.networks.network import Network, cross_entropy
+from sdetheory.networks.rates import Rate, per_step
+from sdetheory.networks.record import TrainingRecord
+from sdetheory.networks.streams import BLOCK, batches
+
+_CACHE_BYTES = 4_000_000
+_LARGEST_CHUNK = 32
+
+
+def train(
+    net: Network,
+    data: Data,
+    *,
+    lr: Rate,
+    weight_decay: Rate = 0.0,
+    steps: int,
+    batch_size: int = 32,
+    label_noise: float = 0.0,
+    seeds: int | Sequence[int] | np.ndarray = 1,
+    init_scale: float | np.ndarray = 1.0,
+    start: np.ndarray | None = None,
+    first_step: int = 0,
+    record_every: int | Sequence[int] | np.ndarray = 1,
+    by: str = "layer",
+    threads: int | None = None,
+    chunk: int | None = None,
+    progress: bool = False,
+) -> TrainingRecord:
+    """Train E nets for `steps` steps of SGD with weight decay; see `TrainingRecord` for what comes back.
+
+    seeds: a number E (seeds 0 .. E-1), or one seed a net; a net's start and batches depend on its seed alone.
+    lr, weight_decay: a number, a callable step -> value, an array of one value a step (steps,), one a net (E, 1), or
+    both (E, steps): a scan over (lr, weight_decay, init_scale) is one ensemble. batch_size examples are drawn with
+    replacement, each label replaced by a uniform one with probability label_noise, anew at each step.
+    init_scale: factor of He's start, one number or one a net. start (E, P) replaces it; with first_step = n and
+    start = record.final a run is continued bitwise as if it had not been stopped.
+    record_every: spacing of the records, or the steps themselves; by: norms per "layer" or per "neuron".
+    Raises ValueError before work on bad arguments; Diverged if every net left the finite numbers (else they are marked).
+    """
+    members = _members(seeds)
+    steps, first = checks.integer("steps", steps, 1), checks.integer("first_step", first_step)
+    _check_data(net, data, batch_size, label_noise)
+    groups = tuple(group for group in net.groups(by) if not group.frozen)
+    run = _Run(
+        net, data, members, per_step("lr", lr, len(members), first, steps),
+        per_step("weight_decay", weight_decay, len(members), first, steps),
+        first, steps, int(batch_size), float(label_noise), _marks(record_every, steps), segment_table(groups),
+    )  # fmt: skip
+    parameters = _start(net, members, init_scale, start)
+    workers = os.cpu_count() or 1 if threads is None else checks.integer("threads", threads, 1)
+    size = _chunk(net, len(members), run.batch_size, workers) if chunk is None else checks.integer("chunk", chunk, 1)
+    out = run.room(len(groups))
+    bar = tqdm(total=len(members) * (steps + 1), unit="net-step", disable=None if progress else True)
+    parts = [slice(a, min(a + size, len(members))) for a in range(0, len(members), size)]
+    # One BLAS thread each: with more, sums would depend on their number, and small products run slower.
+    with bar, threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda part: run(part, parameters[part], bar.update, out), parts))
+    if (out["failed"] >= 0).all():
+        step = int(out["failed"].max())
+        raise checks.Diverged(step, step, "every net did; reduce lr, or start from a smaller effective lr")
+    return run.record(groups, parameters, out, provenance.how(run, init_scale if start is None else "given"))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all chunks of one call share; calling it trains the nets of one chunk in place."""
+
+    net: Network
+    data: Data
+    seeds: np.ndarray
+    lr: np.ndarray
+    weight_decay: np.ndarray
+    first: int
+    steps: int
+    batch_size: int
+    label_noise: float
+    marks: np.ndarray
+    segments: np.ndarray
+
+    def room(self, groups: int) -> dict[str, np.ndarray]:
+        """Empty result arrays for all nets."""
+        nets, times = len(self.seeds), len(self.marks)
+        sizes = {"moments": (groups, 3), "sums": (groups, 4), "loss": (), "accuracy": (), "loss_sum": ()}
+        out = {name: np.zeros((nets, times, *size)) for name, size in sizes.items()}
+        return {**out, "failed": np.full(nets, -1)}
+
+    def __call__(self, part: slice, w: np.ndarray, advance: Callable, out: dict[str, np.ndarray]) -> None:
+        """Train the nets `part` from parameters w, in place; write their rows of the result arrays."""
+        mine = {name: values[part] for name, values in out.items()}
+        with np.errstate(all="ignore"):  # a diverging net is marked, not warned about
+            for count in self._chunk(part, w, mine):
+                advance(count)
+
+    def _chunk(self, part: slice, w: np.ndarray, out: dict[str, np.ndarray]) -> Iterator[int]:
+        """The loop over steps; step number `steps` measures the final state and moves nothing."""
+        net, (nets, _, groups, _) = self.net, out["moments"].shape
+        g = np.zeros_like(w)
+        bound, into = net.bind(w), net.bind(g)
+        moments, sums, loss_sum = np.empty((nets, groups, 3)), np.zeros((nets, groups, 4)), np.zeros(nets)
+        mark = 0
+        for begin, end in _pieces(self.first, self.first + self.steps + 1):
+            indices, labels = self._batches(part, begin, end)
+            lr, weight_decay = self._rates(part, begin, end)
+            for s in range(end - begin):
+                truth = self.data.labels[indices[s]]
+                logits, caches = net.forward(bound, self.data.inputs[indices[s]])
+                loss, accuracy, dy = cross_entropy(logits, labels[s], truth)
+                net.backward(bound, into, caches, dy)
+                if recording := mark < len(self.marks) and begin + s == self.first + self.marks[mark]:
+                    out["loss"][:, mark], out["accuracy"][:, mark] = loss, accuracy
+                    out["sums"][:, mark], out["loss_sum"][:, mark] = sums, loss_sum
+                    sums[:], loss_sum[:] = 0.0, 0.0
+                kernels.descend(w, g, self.segments, lr[s], weight_decay[s], moments, sums)
+                loss_sum += loss
+                if recording:
+                    out["moments"][:, mark] = moments
+                    mark += 1
+                if not np.isfinite(loss).all():
+                    out["failed"][~np.isfinite(loss) & (out["failed"] < 0)] = begin + s
+            yield (end - begin) * nets
+
+    def _batches(self, part: slice, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Examples and labels of steps begin .. end - 1: two arrays (steps, nets, batch)."""
+        data, settings = self.data, (begin, end, self.batch_size, self.label_noise)
+        drawn = [batches(data.labels, data.classes, int(seed), *settings) for seed in self.seeds[part]]
+        return np.stack([d[0] for d in drawn], axis=1), np.stack([d[1] for d in drawn], axis=1)
+
+    def _rates(self, part: slice, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """lr and weight decay of steps begin .. end - 1, (steps, nets); 0 after the last step."""
+        here = slice(begin - self.first, end - self.first)
+        out = np.zeros((2, end - begin, len(self.seeds[part])))
+        for rows, rate in zip(out, (self.lr, self.weight_decay), strict=True):
+            values = rate[part, here].T
+            rows[: len(values)] = values
+        return out[0], out[1]
+
+    def record(self, groups, parameters, out, how) -> TrainingRecord:
+        """The result arrays as a record."""
+        last = np.minimum(self.marks, self.steps - 1)
+        windows = np.diff(self.marks, prepend=self.marks[0]).astype(np.float64)
+        windows[0] = np.nan
+        fields = ("squared_norm", "squared_gradient", "radial")
+        sums = ("spherical_sum", "correction_sum", "growth_sum", "leak_sum")
+        return TrainingRecord(
+            steps=self.first + self.marks, groups=groups, seeds=self.seeds,
+            lr=self.lr[:, last], weight_decay=self.weight_decay[:, last],
+            **{name: out["moments"][..., i] for i, name in enumerate(fields)},
+            **{name: out["sums"][..., i] for i, name in enumerate(sums)},
+            loss=out["loss"], accuracy=out["accuracy"], loss_mean=out["loss_sum"] / windows,
+            final=parameters, diverged=out["failed"] >= 0, diverged_step=out["failed"], how=how,
+        )  # fmt: skip
+
+
+def _members(seeds: int | Sequence[int] | np.ndarray) -> np.ndarray:
+    if np.ndim(seeds) == 0:
+        return np.arange(checks.integer("seeds", seeds, 1), dtype=np.int64)
+    members = [checks.integer(f"seeds[{i}]", seed) for i, seed in enumerate(np.asarray(seeds).tolist())]
+    if not members:
+        raise ValueError("`seeds` must not be empty: seeds=[]")
+    return np.array(members, dtype=np.int64)
+
+
+def _check_data(net: Network, data: Data, batch_size: int, label_noise: float) -> None:
+    """The data fit the network, and the batch the data."""
+    checks.shape("data.inputs", data.inputs, (None, net.inputs))
+    if data.classes > net.classes:
+        raise ValueError(f"`data` must have labels below the network's {net.classes} classes: it has {data.classes}")
+    if checks.integer("batch_size", batch_size, 2 if net.normalises else 1) > len(data):
+        raise ValueError(f"`batch_size` must not exceed the data: batch_size={batch_size}, {len(data)} examples")
+    if checks.nonnegative("label_noise", label_noise) > 1:
+        raise ValueError(f"`label_noise` must be a probability: label_noise={label_noise}")
+
+
+def _start(net: Network, members: np.ndarray, init_scale: float | np.ndarray, start: np.ndarray | None) -> np.ndarray:
+    if start is not None:
+        return checks.shape("start", checks.finite("start", start), (len(members), net.size)).copy()
+    return net.start(members, init_scale)
+
+
+def _marks(record_every: int | Sequence[int] | np.ndarray, steps: int) -> np.ndarray:
+    """Recorded steps, counted from the start of this call, int64."""
+    if np.ndim(record_every) == 0:
+        every = checks.integer("record_every", record_every, 1)
+        return np.unique(np.append(np.arange(0, steps + 1, every), steps))
+    marks = checks.multiples("record_every", record_every, "one step", 1.0)
+    if marks[-1] > steps:
+        raise ValueError(f"`record_every` must not go beyond steps={steps}: last {marks[-1]}")
+    return marks
+
+
+def _chunk(net: Network, nets: int, batch_size: int, threads: int) -> int:
+    """Nets a chunk: weights, gradients and activations of all of them in a few MB, and work for every thread."""
+    activations = 4 * batch_size * sum(layer.outputs for layer in net.layers if isinstance(layer, Dense))
+    fitting = _CACHE_BYTES // (8 * (2 * net.size + activations))
+    return int(min(max(fitting, 1), _LARGEST_CHUNK, -(-nets // threads)))
+
+
+def _pieces(first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Cut first .. last at the borders of the blocks of random numbers."""
+    borders = [first, *range((first // BLOCK + 1) * BLOCK, last, BLOCK), last]
+    yield from zip(borders[:-1], borders[1:], strict=True)
