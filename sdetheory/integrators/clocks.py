@@ -1,0 +1,74 @@
+"""The clocks of the weight-decay SDE with constant trace: norm, noise clock A and drift clock B, exact for any step.
+
+With gamma = |w|^4 / lr^2 and S = Tr Sigma on the unit sphere, gamma' = -4 lr wd gamma + 2 S, and the direction moves in the
+times A = int dt / gamma (noise) and B = int dt / sqrt(gamma) (drift).  Everything is written in m = |w|^2 = lr sqrt(gamma)
+by sums of positive terms, so that the limits wd -> 0, S -> 0, lr -> 0 and gamma -> equilibrium need no special formula
+and nothing cancels.  The functions take lane vectors, numpy arrays or floats for m; the other arguments are scalars.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from sdetheory import checks
+from sdetheory.integrators.elementary import log1p_ratio
+from sdetheory.lanes.vector import sqrt
+
+_TINY = 1e-300
+
+
+@njit(error_model="numpy")
+def growth(x: float) -> float:
+    """(e^x - 1)/x of a scalar, 1 at x = 0."""
+    return np.expm1(x) / x if x != 0.0 else 1.0
+
+
+@njit(error_model="numpy")
+def advance(m: Any, lr: float, weight_decay: float, trace: float, dt: float) -> tuple[Any, Any, Any]:
+    """From m = |w(t)|^2: |w(t+dt)|^2, 1 - e^{-S A / 2} and B of the step.
+
+    Without its decay |w|^2 grows to g = sqrt(m^2 + 2 lr^2 S (e^{4 lr wd dt} - 1)/(4 lr wd)), and e^{-S A / 2} = sqrt(m/g)
+    needs no exponential; B is a logarithm of a sum of positive terms.
+    """
+    decay = 2.0 * lr * weight_decay
+    swell = growth(decay * dt)
+    swollen = 1.0 + decay * dt * swell                    # e^{2 lr wd dt}
+    gain = lr * lr * trace * dt * swell * (1.0 + swollen)
+    grown = sqrt(m * m + gain)
+    turned = gain / (grown * (grown + m)) / (1.0 + sqrt(m / grown))
+    root = lr * np.sqrt(trace)
+    share = root / (m * np.sqrt(decay) + root + _TINY)
+    rate = lr * dt * swell * (share * (1.0 + swollen) / (grown + m) + (1.0 - share) / m)
+    return grown / swollen, turned, rate * log1p_ratio(np.sqrt(decay * trace) * rate)
+
+
+@njit(error_model="numpy")
+def noise_clock(m: Any, lr: float, weight_decay: float, trace: float, dt: float) -> Any:
+    """A = int_t^{t+dt} ds / gamma_s, with m = |w(t)|^2."""
+    step = lr * lr * dt * growth(4.0 * lr * weight_decay * dt) / (m * m)
+    return step * log1p_ratio(2.0 * trace * step)
+
+
+def times_uniform_in_noise_clock(count: int, last: float, *, lr: float, weight_decay: float, trace: float,
+                                 square_norm: float) -> np.ndarray:
+    """Times 0 = t_0 < ... < t_count = last between which the noise clock A advances by equal amounts.
+
+    t(A) = log1p(2 lr wd gamma_0 y / S) / (4 lr wd) with y = e^{2 S A} - 1.  From a norm far below equilibrium the first
+    SGD steps turn the direction most, and equal steps in t waste the order of a splitting; equal steps in A do not.
+
+    count: number of steps; last: final time in steps of SGD; square_norm = |w_0|^2; trace = S on the unit sphere.
+    Returns (count + 1,).  Raises ValueError for non-positive arguments (weight_decay may be 0).
+    Source: exact solution of the linear equation for gamma (Li, Lyu, Arora 2020).
+    """
+    count = checks.integer("count", count, least=1)
+    last, lr = checks.positive("last", last), checks.positive("lr", lr)
+    trace, m = checks.positive("trace", trace), checks.positive("square_norm", square_norm)
+    weight_decay = checks.nonnegative("weight_decay", weight_decay)
+    whole = 2.0 * trace * np.asarray(noise_clock(np.array([m]), lr, weight_decay, trace, last))[0]
+    y = np.expm1(whole * np.arange(count + 1) / count)
+    gamma, rate = (m / lr) ** 2, 4.0 * lr * weight_decay
+    free = gamma * y / (2.0 * trace)                      # the time it would take without weight decay
+    times = np.log1p(rate * free) / rate if rate else free
+    times[-1] = last
+    return times

@@ -1,0 +1,93 @@
+"""The drift half flow of a splitting: the direction moved along dw/ds = -P grad L(w) on the unit sphere for a time s.
+
+Closed forms for the losses that have one (von Mises-Fisher: a Moebius map; Rayleigh quotient and circle: exponentials);
+every other model, including a user's, gets the explicit midpoint rule from its `gradient` alone.
+A model of your own with a closed form registers `half_flow`; the pointwise pair below it is for models whose flow is
+affine in each coordinate, and saves an array and a pass.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from sdetheory.integrators.elementary import exponential
+from sdetheory.lanes.dispatch import verb
+from sdetheory.lanes.vector import fma, load, sqrt, store
+from sdetheory.lanes.verbs import gradient
+from sdetheory.models.scale_invariant import Circle, Rayleigh, VonMisesFisher
+
+
+def _midpoint(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> None:
+    """Explicit midpoint rule: in R^d the flow of a scale-invariant loss keeps |w|, and q s of it is s on the sphere."""
+    d = w.size
+    middle, rest = work[:d], work[d:]
+    gradient(model, w, out, rest)
+    for i in range(d):
+        store(middle, i, fma(-0.5 * q * s, load(out, i), load(w, i)))
+    gradient(model, middle, out, rest)
+    for i in range(d):
+        store(out, i, fma(-q * s, load(out, i), load(w, i)))
+
+
+# out <- any positive multiple of the direction w / sqrt(q) moved for the time s; q = |w|^2, s and q are lane vectors,
+# work has d + workspace(model, d) rows.
+half_flow = verb("half_flow", "model", "w", "q", "s", "out", "work", default=_midpoint)
+
+
+def _prepare_by_filling(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> Any:
+    """Any model: move the whole direction."""
+    half_flow(model, w, q, s, out, work)
+    return (q,)
+
+
+def _coordinate_of_filled(model: Any, c: Any, v: Any, i: int, out: Any) -> Any:
+    """Any model: read the moved direction."""
+    return load(out, i)
+
+
+# The pointwise pair: prepare_flow returns what the coordinates share, flow_coordinate the moved i-th coordinate.
+prepare_flow = verb("prepare_flow", "model", "w", "q", "s", "out", "work", default=_prepare_by_filling)
+flow_coordinate = verb("flow_coordinate", "model", "c", "v", "i", "out", default=_coordinate_of_filled)
+
+
+@prepare_flow.of(VonMisesFisher)
+def _prepare_moebius(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> Any:
+    """w + (sinh r + (cosh r - 1) <mu, w>) mu with r = k s, times 2 e^{-r}."""
+    along = 0.0
+    for i in range(w.size):
+        along = fma(model.mu[i], load(w, i), along)
+    e = exponential(-model.k * s)
+    return 2.0 * e, (1.0 - e) * fma(1.0 + e, sqrt(q), (1.0 - e) * along)
+
+
+@flow_coordinate.of(VonMisesFisher)
+def _moebius(model: Any, c: Any, v: Any, i: int, out: Any) -> Any:
+    """2 e^{-r} w_i + c mu_i."""
+    return fma(c[1], model.mu[i], c[0] * v)
+
+
+@prepare_flow.of(Rayleigh)
+def _prepare_exponentials(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> Any:
+    """e^{-2 s a} w, with a measured from its smallest entry so that nothing overflows."""
+    least = np.inf
+    for i in range(w.size):
+        least = min(least, model.a[i])
+    return -2.0 * s, 2.0 * s * least
+
+
+@flow_coordinate.of(Rayleigh)
+def _exponential(model: Any, c: Any, v: Any, i: int, out: Any) -> Any:
+    """e^{-2 s (a_i - min a)} w_i."""
+    return v * exponential(fma(c[0], model.a[i], c[1]))
+
+
+@prepare_flow.of(Circle)
+def _prepare_circle(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> Any:
+    """(e^{-2 h s} x, y)."""
+    return (exponential(-2.0 * model.h * s),)
+
+
+@flow_coordinate.of(Circle)
+def _circle(model: Any, c: Any, v: Any, i: int, out: Any) -> Any:
+    """The first coordinate shrinks, the second stays."""
+    return c[0] * v if i == 0 else 1.0 * v
