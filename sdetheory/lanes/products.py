@@ -1,0 +1,194 @@
+"""Lane-wise matrix products: a run-time table of C = constants + A B, each done in register tiles.
+
+One row of the table is one product of small matrices whose entries are lane vectors.  Operands live in three
+lane arrays, the weights, the output and a workspace, and are named by (array, offset, strides), so transposes
+and products read and written in place need no copies.  One tile of up to 5 x 5 entries stays in registers
+while its inner sum runs: 25 accumulators, 5 rows of A and one entry of B fill the 32 vector registers of
+AVX-512.  The tiles are emitted as LLVM directly, which compiles in a tenth of the time of the same loops in
+Numba; without JIT the same table runs on numpy.
+"""
+
+import itertools
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+WEIGHTS, OUTPUT, WORK = 0, 1, 2
+COLUMNS = ("init", "a", "oa", "ai", "ak", "b", "ob", "bk", "bj", "c", "oc", "m", "q", "n")
+TILES = (5, 2, 1)
+_I32, _I64, _DOUBLE = ir.IntType(32), ir.IntType(64), ir.DoubleType()
+
+
+class Operand:
+    """A matrix of lane vectors inside one of the three arrays: where it starts and its two strides, in rows."""
+
+    def __init__(self, array, offset, shape, strides=None):
+        self.array, self.offset, self.shape = array, offset, shape
+        self.strides = (shape[1], 1) if strides is None else strides
+
+    @property
+    def T(self):
+        """The transpose, by exchanged strides."""
+        return Operand(self.array, self.offset, self.shape[::-1], self.strides[::-1])
+
+
+def product_row(left, right, result, init=-1):
+    """One row of a table: ``result = constants[init:] + left @ right`` (``init=-1``: no constants).
+
+    `result` is stored dense, row by row, and must not overlap `left` or `right`."""
+    (m, n), (k, q) = left.shape, right.shape
+    if n != k or result.shape != (m, q):
+        raise ValueError(f"shapes do not chain: {left.shape} @ {right.shape} -> {result.shape}")
+    return (init, left.array, left.offset, *left.strides, right.array, right.offset, *right.strides,
+            result.array, result.offset, m, q, n)
+
+
+def product_table(rows):
+    """The rows as an (rows, 14) integer array, columns as in `COLUMNS`."""
+    return np.array(rows, dtype=np.int64).reshape(-1, len(COLUMNS))
+
+
+def multiply(table, w, out, work, constants):
+    """Carry out the products of `table` in order on the lane arrays `w`, `out`, `work`."""
+    arrays = (w["lane"], out["lane"], work["lane"])
+    for init, a, oa, ai, ak, b, ob, bk, bj, c, oc, m, q, n in table.tolist():
+        i, j, k = np.arange(m), np.arange(q), np.arange(n)
+        left = arrays[a][oa + i[:, None] * ai + k * ak]
+        right = arrays[b][ob + k[:, None] * bk + j * bj]
+        result = np.einsum("ikl,kjl->ijl", left, right)
+        if init >= 0:
+            result = result + constants[init : init + m * q].reshape(m, q, 1)
+        arrays[c][oc : oc + m * q] = result.reshape(m * q, -1)
+
+
+@overload(multiply)
+def _multiply_overload(table, w, out, work, constants):
+    return _multiply
+
+
+def _multiply(table, w, out, work, constants):
+    """Cut every product of the table into tiles of 5, 2 or 1 rows and columns."""
+    for r in range(table.shape[0]):
+        init, a, oa, ai, ak = table[r, 0], table[r, 1], table[r, 2], table[r, 3], table[r, 4]
+        b, ob, bk, bj = table[r, 5], table[r, 6], table[r, 7], table[r, 8]
+        c, oc, m, q, n = table[r, 9], table[r, 10], table[r, 11], table[r, 12], table[r, 13]
+        i = 0
+        while i < m:
+            height = 5 if m - i >= 5 else 2 if m - i >= 2 else 1
+            j = 0
+            while j < q:
+                breadth = 5 if q - j >= 5 else 2 if q - j >= 2 else 1
+                at = i * q + j
+                start = init + at if init >= 0 else -1
+                _tile(10 * height + breadth, w, out, work, constants, start, a, oa + i * ai, ai, ak,
+                      b, ob + j * bj, bk, bj, c, oc + at, q, n)
+                j += breadth
+            i += height
+
+
+@intrinsic
+def _tile(typingctx, tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, bk, bj, c, oc, ci, n):
+    """Call the tile function of shape (tile // 10, tile % 10) on operands picked by array number."""
+    width, number = w.dtype.size // 8, types.int64
+    signature = types.void(number, w, out, work, constants, *[number] * 13)
+
+    def generate(context, builder, signature, arguments):
+        tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, bk, bj, c, oc, ci, n = arguments
+        data = [builder.bitcast(context.make_array(kind)(context, builder, value).data, _DOUBLE.as_pointer())
+                for kind, value in zip(signature.args[1:5], (w, out, work, constants), strict=True)]
+        lanes = _I64(width)
+
+        def pointer(array, offset):
+            base = builder.select(_is(builder, array, WEIGHTS), data[0],
+                                  builder.select(_is(builder, array, OUTPUT), data[1], data[2]))
+            return builder.gep(base, [builder.mul(offset, lanes)])
+
+        scaled = [builder.mul(stride, lanes) for stride in (ai, ak, bk, bj, ci)]
+        call = [builder.gep(data[3], [init]), builder.icmp_signed(">=", init, _I64(0)), pointer(a, oa), *scaled[:2],
+                pointer(b, ob), *scaled[2:4], pointer(c, oc), scaled[4], ci, n]
+        end = builder.append_basic_block("tile.end")
+        switch = builder.switch(tile, end)
+        for height, breadth in itertools.product(TILES, TILES):
+            block = builder.append_basic_block(f"tile.{height}x{breadth}")
+            switch.add_case(_I64(10 * height + breadth), block)
+            builder.position_at_end(block)
+            builder.call(_tile_function(builder.module, width, height, breadth), call)
+            builder.branch(end)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _is(builder, value, number):
+    return builder.icmp_signed("==", value, _I64(number))
+
+
+def _tile_function(module, width, height, breadth):
+    """LLVM function of one tile: accumulators start at constants or zero, gain a_i b_j for each k, are stored."""
+    name = f"sdetheory.tile.{width}.{height}x{breadth}"
+    if name in module.globals:
+        return module.globals[name]
+    pointer = _DOUBLE.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [pointer, ir.IntType(1), pointer, _I64, _I64, pointer, _I64, _I64, pointer,
+                                           _I64, _I64, _I64])
+    function = ir.Function(module, kind, name)
+    function.linkage = "linkonce_odr"
+    function.attributes.add("nounwind")
+    init, has_init, a, ai, ak, b, bk, bj, c, ci, init_stride, n = function.args
+    lane = ir.VectorType(_DOUBLE, width)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    cells = [(i, j) for i in range(height) for j in range(breadth)]
+    zero = ir.Constant(lane, None)
+
+    def at(base, *steps):
+        for count, stride in steps:
+            base = builder.gep(base, [builder.mul(_I64(count), stride)])
+        return base
+
+    def vector(base, *steps):
+        value = builder.load(builder.bitcast(at(base, *steps), lane.as_pointer()))
+        value.align = 8
+        return value
+
+    entry, start = builder.block, builder.append_basic_block("constants")
+    loop, done = builder.append_basic_block("sum"), builder.append_basic_block("store")
+    builder.cbranch(has_init, start, loop)
+    builder.position_at_end(start)
+    given = [_broadcast(builder, builder.load(at(init, (i, init_stride), (j, _I64(1)))), lane) for i, j in cells]
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    k = builder.phi(_I64)
+    total = [builder.phi(lane) for _ in cells]
+    rows = [vector(a, (i, ai), (1, builder.mul(k, ak))) for i in range(height)]
+    fma = cgutils.get_or_insert_function(module, ir.FunctionType(lane, [lane] * 3), f"llvm.fma.v{width}f64")
+    new = [None] * len(cells)
+    for j in range(breadth):
+        entry_b = vector(b, (j, bj), (1, builder.mul(k, bk)))
+        for i in range(height):
+            new[i * breadth + j] = builder.call(fma, [rows[i], entry_b, total[i * breadth + j]])
+    following = builder.add(k, _I64(1))
+    for phi, first, again in [(k, _I64(0), following)] + [(t, None, v) for t, v in zip(total, new, strict=True)]:
+        phi.add_incoming(again, loop)
+    k.add_incoming(_I64(0), entry)
+    k.add_incoming(_I64(0), start)
+    for t, value in zip(total, given, strict=True):
+        t.add_incoming(zero, entry)
+        t.add_incoming(value, start)
+    builder.cbranch(builder.icmp_signed("<", following, n), loop, done)
+    builder.position_at_end(done)
+    for (i, j), value in zip(cells, new, strict=True):
+        place = builder.bitcast(at(c, (i, ci), (j, _I64(width))), lane.as_pointer())
+        builder.store(value, place).align = 8
+    builder.ret_void()
+    return function
+
+
+def _broadcast(builder, number, lane):
+    """The same double in every lane."""
+    undefined = ir.Constant(lane, ir.Undefined)
+    first = builder.insert_element(undefined, number, _I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, lane.count), None))

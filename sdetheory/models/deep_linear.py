@@ -1,0 +1,173 @@
+"""Deep linear networks of any depth and widths: whitened (target) form, data form, and Ginsburg's scalar chain.
+
+The weights are one flat vector: W_1 row by row, then W_2, ..., W_N, with W_j of shape (d_j, d_{j-1}).
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from sdetheory import checks
+from sdetheory.lanes.dispatch import verb
+from sdetheory.lanes.vector import constant, load, sqrt, store
+from sdetheory.lanes.verbs import gradient, loss, workspace
+from sdetheory.models.sweep import Sweep, build_sweep, lay_inputs, layer_offsets, pull_back, residual
+
+# ---- losses of one residual entry: penalty(loss, r) and its derivative slope(loss, r)
+
+penalty = verb("penalty", "residual_loss", "r")
+slope = verb("slope", "residual_loss", "r")
+
+
+class Square(NamedTuple):
+    """r^2 / 2."""
+
+
+class PseudoHuber(NamedTuple):
+    """sqrt(1 + r^2) - 1: quadratic near zero, linear far away."""
+
+
+@penalty.of(Square)
+def _square_penalty(residual_loss, r):
+    return 0.5 * r * r
+
+
+@slope.of(Square)
+def _square_slope(residual_loss, r):
+    return r
+
+
+@penalty.of(PseudoHuber)
+def _huber_penalty(residual_loss, r):
+    """r^2 / (1 + sqrt(1 + r^2)), the same without cancellation."""
+    return r * r / (1.0 + sqrt(1.0 + r * r))
+
+
+@slope.of(PseudoHuber)
+def _huber_slope(residual_loss, r):
+    return r / sqrt(1.0 + r * r)
+
+
+# ---- the model
+
+
+class DeepLinear(NamedTuple):
+    """L(w) = floor + scale * sum_ij penalty(R_ij), R = W_N ... W_1 X - Y; made by the builders below."""
+
+    widths: np.ndarray  # (N + 1,) d_0 (inputs) ... d_N (outputs)
+    sweep: Sweep
+    residual_loss: Any
+    scale: float
+    floor: float
+    inputs: np.ndarray  # (d_0, n) the data as given (identity in target form)
+    targets: np.ndarray  # (d_N, n)
+
+
+@workspace.of(DeepLinear)
+def _workspace(model, d):
+    return model.sweep.rows
+
+
+@gradient.of(DeepLinear)
+def _gradient(model, w, out, work):
+    lay_inputs(model.sweep, work)
+    residual(model.sweep, w, work)
+    _slopes(model.residual_loss, model.scale, model.sweep, work)
+    pull_back(model.sweep, w, out, work)
+
+
+@njit(inline="always")
+def _slopes(residual_loss, scale, sweep, work):
+    """R <- scale * slope(R), entry by entry."""
+    for i in range(sweep.residual, sweep.residual + sweep.entries):
+        store(work, i, scale * slope(residual_loss, load(work, i)))
+
+
+@loss.of(DeepLinear)
+def _loss(model, w, work):
+    lay_inputs(model.sweep, work)
+    residual(model.sweep, w, work)
+    total = constant(w, 0.0)
+    for i in range(model.sweep.residual, model.sweep.residual + model.sweep.entries):
+        total += penalty(model.residual_loss, load(work, i))
+    return model.floor + model.scale * total
+
+
+# ---- builders
+
+
+def deep_linear(widths: Any, target: Any, residual_loss: Any = Square()) -> DeepLinear:
+    """Whitened deep linear network: L = sum_ij penalty((W_N ... W_1 - A)_ij); 1/2 ||W_N ... W_1 - A||_F^2 by default.
+
+    widths: (d_0, ..., d_N), inputs first. target: A, shape (d_N, d_0). residual_loss: Square() or PseudoHuber().
+    Raises ValueError for widths below 1, a target of another shape, or non-finite entries.
+    Source: Arora, Cohen, Golowich, Hu 2019, section 2 (whitened data).
+    """
+    widths = check_widths(widths)
+    target = checks.shape("target", checks.finite("target", target), (int(widths[-1]), int(widths[0])))
+    return DeepLinear(widths, build_sweep(widths, None, target), check_residual_loss(residual_loss), 1.0, 0.0,
+                      np.eye(int(widths[0])), target)
+
+
+def deep_linear_from_data(inputs: Any, targets: Any, widths: Any, residual_loss: Any = Square()) -> DeepLinear:
+    """Deep linear network on data: L = (1/n) sum_ij penalty((W_N ... W_1 X - Y)_ij); (1/2n) ||P X - Y||_F^2 by default.
+
+    inputs: X, shape (d_0, n), one sample a column. targets: Y, shape (d_N, n). widths, residual_loss: as `deep_linear`.
+    The square loss depends on the data through C = X X^T / n and B = Y X^T / n only, so it is swept on
+    a root of C (at most d_0 columns) and the least reachable loss is a constant, `floor`.
+    Raises ValueError for widths or shapes that do not fit, or non-finite entries.
+    """
+    widths = check_widths(widths)
+    inputs = checks.shape("inputs", checks.finite("inputs", inputs), (int(widths[0]), None))
+    samples = inputs.shape[1]
+    if samples == 0:
+        raise ValueError(f"`inputs` must have at least one sample: it has shape {inputs.shape}")
+    targets = checks.shape("targets", checks.finite("targets", targets), (int(widths[-1]), samples))
+    if not isinstance(check_residual_loss(residual_loss), Square):
+        sweep = build_sweep(widths, inputs, targets)
+        return DeepLinear(widths, sweep, residual_loss, 1.0 / samples, 0.0, inputs, targets)
+    root, seen, floor = _root_of_covariance(inputs, targets)
+    return DeepLinear(widths, build_sweep(widths, root, seen), residual_loss, 1.0, floor, inputs, targets)
+
+
+def _root_of_covariance(inputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """X', Y' and c with (1/2n)||P X - Y||^2 = 1/2 ||P X' - Y'||^2 + c for all P: X' X'^T = X X^T / n."""
+    samples = inputs.shape[1]
+    left, values, right = np.linalg.svd(inputs / np.sqrt(samples), full_matrices=False)
+    kept = values > np.finfo(float).eps * max(inputs.shape) * values.max()
+    kept[0] = True
+    right = right[kept]
+    seen = targets @ right.T
+    unseen = (targets - seen @ right) / np.sqrt(samples)
+    return left[:, kept] * values[kept], seen / np.sqrt(samples), 0.5 * float(np.sum(unseen**2))
+
+
+def scalar_chain(depth: int, target: float = 1.0) -> DeepLinear:
+    """Chain of `depth` scalar layers with L = (w_1 w_2 ... w_depth - target)^2, without the 1/2: curvature 2 in W.
+
+    Source: Ginsburg 2020, section 2 (his penalty mu sum w_i^2 is weight_decay = 2 mu here).
+    """
+    chain = deep_linear((1,) * (checks.integer("depth", depth, least=1) + 1), [[checks.real("target", target)]])
+    return chain._replace(scale=2.0)
+
+
+def check_widths(widths: Any) -> np.ndarray:
+    """Layer widths (d_0, ..., d_N) as int64; ValueError if there are fewer than two or one is below 1."""
+    sizes = np.array([checks.integer("widths", width, least=1) for width in np.atleast_1d(widths)], dtype=np.int64)
+    if sizes.size < 2:
+        raise ValueError(f"`widths` must name at least inputs and outputs: widths={tuple(sizes.tolist())}")
+    return sizes
+
+
+def check_residual_loss(residual_loss: Any) -> Any:
+    """A plug-in that has `slope` and `penalty`; ValueError otherwise."""
+    if not (slope.has(residual_loss) and penalty.has(residual_loss)):
+        raise ValueError(f"`residual_loss` must be Square(), PseudoHuber() or a class with `slope` and `penalty` "
+                         f"kernels: residual_loss={residual_loss!r}")
+    return residual_loss
+
+
+def dimension(model: DeepLinear) -> int:
+    """Number of weights d."""
+    return int(layer_offsets(model.widths)[-1])
