@@ -34,6 +34,11 @@ class Verb:
     def __call__(self, *arguments: Any) -> Any:
         return self.kernel(type(arguments[0]))(*arguments)
 
+    def python(self, *arguments: Any) -> Any:
+        """Call the kernel's plain Python body: for sizes and single numbers, where compiling would cost more."""
+        kernel = self.kernel(type(arguments[0]))
+        return getattr(kernel, "py_func", kernel)(*arguments)
+
     def __repr__(self) -> str:
         return f"<verb {self.__name__}({', '.join(self.arguments)})>"
 
@@ -70,13 +75,13 @@ def _jit(function: Callable) -> Callable:
     return function if hasattr(function, "py_func") else njit(error_model="numpy")(function)
 
 
-VERBS: dict[str, Verb] = {}
+VERBS: list[Verb] = []
 
 
 def verb(name: str, *arguments: str, default: Callable | None = None) -> Verb:
     """Make a generic function of the named arguments; the first one is the plug-in that decides."""
     generic = Verb(name, arguments, default)
-    VERBS[name] = generic
+    VERBS.append(generic)
     names = ", ".join(arguments)
     space: dict[str, Any] = {"generic": generic}
     exec(f"def choose({names}):\n"

@@ -8,7 +8,7 @@ and dt are scalars, d = w.size, and a "lane" is a lane vector.  `work` is scratc
 from typing import Any
 
 from sdetheory.lanes.dispatch import verb
-from sdetheory.lanes.vector import load
+from sdetheory.lanes.vector import load, store
 
 # ---- anything that needs scratch rows
 
@@ -77,12 +77,14 @@ def _one(integrator: Any) -> int:
 
 def _copy_in(integrator: Any, w: Any, lr: float, y: Any) -> None:
     """The state starts as w."""
-    y[: w.size] = w
+    for i in range(w.size):
+        store(y, i, load(w, i))
 
 
 def _copy_out(integrator: Any, y: Any, lr: float, w: Any) -> None:
     """w is the start of the state."""
-    w[:] = y[: w.size]
+    for i in range(w.size):
+        store(w, i, load(y, i))
 
 
 step = verb("step", "integrator", "model", "noise", "lr", "weight_decay", "dt", "y", "z", "work")

@@ -1,0 +1,87 @@
+"""The explicit one-step maps in R^d: Euler-Maruyama for the weight-decay SDE, and the discrete training step.
+
+State: w and |w|^2, carried along so that models and noises need not sum it again.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from sdetheory.lanes.vector import constant, fma, load, store
+from sdetheory.lanes.verbs import (
+    coordinate,
+    coordinate_noise,
+    encode,
+    extra,
+    prepare,
+    prepare_noise,
+    step,
+    workspace,
+)
+
+
+class EulerMaruyama(NamedTuple):
+    """w' = w - dt (lr weight_decay w + lr grad L(w)) + lr sqrt(dt) G(w) z.
+
+    Converges to the Ito solution; source: G. Maruyama (1955), P. Kloeden and E. Platen (1992), section 10.2.
+    """
+
+    calculus = "ito"
+    strong_order = 0.5
+    weak_order = 1.0
+
+
+class TrainingStep(NamedTuple):
+    """w' = (1 - lr weight_decay) w - lr (grad L(w) + G(w) z): (stochastic) gradient descent with weight decay."""
+
+    calculus = "discrete"
+
+
+@njit(error_model="numpy")
+def _move(model, noise, keep, drift, diffusion, y, z, work):
+    """w <- keep w + drift grad L(w) + diffusion G(w) z, in one pass over the coordinates."""
+    d = y.size - 1
+    w, f, g, rest = y[:d], work[:d], work[d : 2 * d], work[2 * d :]
+    q = load(y, d)
+    c = prepare(model, w, q, f, rest)
+    s = prepare_noise(noise, w, q, z, g, rest)
+    q = constant(y, 0.0)
+    for i in range(d):
+        v = load(w, i)
+        move = fma(drift, coordinate(model, c, v, i, f), diffusion * coordinate_noise(noise, s, v, z, i, g))
+        v = fma(keep, v, move)
+        q = fma(v, v, q)
+        store(w, i, v)
+    store(y, d, q)
+
+
+@step.of(EulerMaruyama)
+def _euler_maruyama(integrator, model, noise, lr, weight_decay, dt, y, z, work):
+    _move(model, noise, 1.0 - lr * weight_decay * dt, -lr * dt, lr * np.sqrt(dt), y, z, work)
+
+
+@step.of(TrainingStep)
+def _training_step(integrator, model, noise, lr, weight_decay, dt, y, z, work):
+    _move(model, noise, 1.0 - lr * weight_decay, -lr, -lr, y, z, work)
+
+
+@extra.of(EulerMaruyama, TrainingStep)
+def _extra(integrator):
+    return 1
+
+
+@workspace.of(EulerMaruyama, TrainingStep)
+def _workspace(integrator, d):
+    return 2 * d
+
+
+@encode.of(EulerMaruyama, TrainingStep)
+def _encode(integrator, w, lr, y):
+    """(w, |w|^2)."""
+    q = constant(w, 0.0)
+    for i in range(w.size):
+        v = load(w, i)
+        q = fma(v, v, q)
+        store(y, i, v)
+    store(y, w.size, q)

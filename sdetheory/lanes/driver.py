@@ -1,0 +1,209 @@
+"""The driver: one compiled loop over steps for every model, noise, integrator, generator and set of observers.
+
+Paths go in blocks of W lanes; a chunk of blocks is one task of a thread pool.  Every lane is computed on its own from
+its address (seed, path, step), so results are bitwise independent of threads, width, chunks and of the other paths.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numba.extending import overload
+
+from sdetheory.lanes.random import SAVED, W64, draw_coarse
+from sdetheory.lanes.tag import compiled, tag
+from sdetheory.lanes.vector import constant, float_rows, fma, lane_array, load, select, store
+from sdetheory.lanes.verbs import decode, draws, encode, extra, observe, step, substeps, workspace
+
+CHUNK = 4                 # blocks of a task
+CHECK = 32                # steps between two looks for non-finite states
+SLICE = 1 << 24           # lanes x rows x steps of one compiled call: a fraction of a second
+
+
+def record(observers: Any, w: Any, out: Any, j: int) -> None:
+    """out[j + k] <- observer k of w."""
+    for k, observer in enumerate(observers):
+        store(out, j + k, observe(observer, w))
+
+
+@overload(record)
+def _record(observers, w, out, j):
+    if len(observers) == 0:
+        return lambda observers, w, out, j: None
+    if len(observers) == 1:
+        return lambda observers, w, out, j: store(out, j, observe(observers[0], w))
+
+    def several(observers, w, out, j):
+        store(out, j, observe(observers[0], w))
+        record(observers[1:], w, out, j + 1)
+
+    return several
+
+
+@njit(error_model="numpy")
+def _mark_non_finite(y, number, status):
+    """status[0] <- number in lanes that hold a non-finite value for the first time."""
+    zero = constant(y, 0.0)
+    for i in range(y.size):
+        zero = fma(load(y, i), 0.0, zero)
+    before = load(status, 0)
+    store(status, 0, select((zero != 0.0) & (before == 0.0), 1.0 * number, before))
+
+
+@njit(error_model="numpy")
+def _at(schedule, i):
+    """Value for step i: an array with one value a step, or with the one value of all steps."""
+    return schedule[min(i, schedule.size - 1)]
+
+
+@compiled
+def advance(tag, integrator, model, noise, generator, increment, observers, seed, coarsen, dt, lr, weight_decay,
+            marks, check, first, last, w0, path, y, saved, values, states, final, status, scratch, sizes):
+    """Steps first, ..., last-1 of a chunk of blocks; writes the marks passed, and w after the last step."""
+    d, n = w0.shape[1], draws(noise, w0.shape[1])
+    fine_steps = substeps(integrator)
+    w, z, fine, work = scratch[: d], scratch[sizes[0] : sizes[1]], scratch[sizes[1] : sizes[2]], scratch[sizes[2] :]
+    for b in range(w0.shape[0]):
+        if first == 0:
+            encode(integrator, w0[b], _at(lr, 0), y[b])
+        k = np.searchsorted(marks, first)
+        for i in range(first, last + 1):
+            if k < marks.size and marks[k] == i:
+                decode(integrator, y[b], _at(lr, max(i - 1, 0)), w)
+                record(observers, w, values[b, k], 0)
+                if states.shape[1] > 0:
+                    for j in range(d):
+                        store(states[b, k], j, load(w, j))
+                k += 1
+            if i < last:
+                if n > 0:
+                    for j in range(fine_steps):
+                        draw_coarse(increment, generator, seed, load(path, b), i * fine_steps + j, coarsen, saved[b],
+                                    fine, z[j * n :], n)
+                step(integrator, model, noise, _at(lr, i), _at(weight_decay, i), dt, y[b], z, work)
+                if (i + 1) % check == 0 or i + 1 == last:
+                    _mark_non_finite(y[b], i + 1, status[b])
+        decode(integrator, y[b], _at(lr, max(last - 1, 0)), w)
+        for j in range(d):
+            store(final[b], j, load(w, j))
+
+
+# ---- from Python ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to integrate: plug-ins, address of the randomness, and the grid (steps of `dt`, marks to record)."""
+
+    integrator: Any
+    model: Any
+    noise: Any
+    generator: Any
+    increment: Any
+    observers: tuple
+    seed: int
+    coarsen: int
+    dt: float
+    lr: np.ndarray             # (steps,) or (1,)
+    weight_decay: np.ndarray   # (steps,) or (1,)
+    steps: int
+    marks: np.ndarray          # (T,) step numbers
+    keep_states: bool = False
+
+
+@dataclass(frozen=True)
+class Record:
+    """What came out, by path."""
+
+    values: np.ndarray         # (paths, T, observers)
+    states: np.ndarray         # (paths, T, d), or (paths, 0, d)
+    final: np.ndarray          # (paths, d)
+    status: np.ndarray         # (paths,) 0, or the number of steps after which a non-finite value was found
+
+
+def automatic_width(paths: int) -> int:
+    """32 lanes for ensembles, 16 for up to 64 paths: the width changes speed, never results."""
+    return 32 if paths > 64 else 16
+
+
+def automatic_threads() -> int:
+    """The processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _to_blocks(rows: np.ndarray, width: int) -> np.ndarray:
+    """(paths, d) -> lane array (blocks, d); the last path fills the last block."""
+    blocks = -(-rows.shape[0] // width)
+    index = np.minimum(np.arange(blocks * width), rows.shape[0] - 1)
+    out = lane_array((blocks, rows.shape[1]), width, "u8" if rows.dtype == np.uint64 else "f8")
+    float_rows(out)[:] = rows[index].reshape(blocks, width, -1).transpose(0, 2, 1)
+    return out
+
+
+def _to_paths(blocks: np.ndarray, paths: int) -> np.ndarray:
+    """Lane array (blocks, ...) -> (paths, ...)."""
+    rows = np.moveaxis(float_rows(blocks), -1, 1)
+    return np.ascontiguousarray(rows.reshape(rows.shape[0] * rows.shape[1], *rows.shape[2:])[:paths])
+
+
+def scratch_sizes(task: Task, d: int) -> tuple[np.ndarray, int]:
+    """Where z, the fine increments and the work rows start in the scratch memory of a task, and its length."""
+    n = draws.python(task.noise, d)
+    own = workspace.python(task.integrator, d)
+    shared = max(workspace.python(task.model, d), workspace.python(task.noise, d))
+    sizes = np.cumsum([d, substeps.python(task.integrator) * n + 2, n + 2, own + shared + 1])
+    return sizes[:3].astype(np.int64), int(sizes[3])
+
+
+def run(task: Task, w0: np.ndarray, path: np.ndarray, *, threads: int, width: int, check: int = CHECK,
+        tick: Callable[[int], Any] | None = None) -> Record:
+    """Integrate the paths numbered `path` (paths,) from `w0` (paths, d); `tick(path_steps)` reports progress."""
+    paths, d = w0.shape
+    start, numbers = _to_blocks(w0, width), _to_blocks(path.astype(np.uint64)[:, None], width)[:, 0]
+    blocks, kept = start.shape[0], task.marks.size if task.keep_states else 0
+    y = lane_array((blocks, d + extra.python(task.integrator)), width)
+    saved = lane_array((blocks, SAVED), width, "u8")
+    values = lane_array((blocks, task.marks.size, len(task.observers)), width)
+    states, final, status = (lane_array((blocks, *s), width) for s in ((kept, d), (d,), (1,)))
+    sizes, rows = scratch_sizes(task, d)
+    label = tag(task.integrator, task.model, task.noise, task.generator, task.increment, *task.observers)
+    stop = False
+
+    def integrate(low: int, high: int) -> None:
+        scratch, part = lane_array(rows, width), slice(low, high)
+        for first, last in _slices(task.steps, (high - low) * width * (d + 8)):
+            if stop:
+                return
+            advance(label, task.integrator, task.model, task.noise, task.generator, task.increment, task.observers,
+                    W64(task.seed), task.coarsen, task.dt, task.lr, task.weight_decay, task.marks, check, first, last,
+                    start[part], numbers[part], y[part], saved[part], values[part], states[part], final[part],
+                    status[part], scratch, sizes)
+            if tick is not None:
+                tick((min(high * width, paths) - low * width) * (last - first))
+
+    size = max(1, min(CHUNK, -(-blocks // threads)))
+    chunks = [(low, min(low + size, blocks)) for low in range(0, blocks, size)]
+    if threads == 1 or len(chunks) == 1:
+        for chunk in chunks:
+            integrate(*chunk)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                for future in [pool.submit(integrate, *chunk) for chunk in chunks]:
+                    future.result()
+            finally:
+                stop = True
+    return Record(_to_paths(values, paths), _to_paths(states, paths), _to_paths(final, paths),
+                  _to_paths(status, paths)[:, 0].astype(np.int64))
+
+
+def _slices(steps: int, cost: int) -> Iterator[tuple[int, int]]:
+    """(first, last) of the compiled calls of a task; one empty one if there are no steps."""
+    length = max(CHECK, SLICE // max(cost, 1) // CHECK * CHECK)
+    yield 0, min(length, steps)
+    for first in range(length, steps, length):
+        yield first, min(first + length, steps)

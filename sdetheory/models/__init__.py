@@ -1,0 +1,1 @@
+"""What is trained: loss landscapes and their gradient noise, one family a file."""

@@ -1,0 +1,204 @@
+"""Run an ensemble: any model, dynamics, noise and integrator, from an address (seed, path, step) that reproduces it."""
+
+import dataclasses
+import hashlib
+import platform
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numba
+import numpy as np
+
+from sdetheory import checks
+from sdetheory.dynamics.rules import default_integrator
+from sdetheory.ensemble import Ensemble
+from sdetheory.lanes import driver
+from sdetheory.lanes.random import Block, Gaussian
+from sdetheory.lanes.tag import tag
+from sdetheory.lanes.vector import WIDTHS
+from sdetheory.models.noise import NoNoise
+
+
+def simulate(
+    model: Any,
+    dynamics: Any,
+    w0: Any,
+    ts: Any,
+    *,
+    noise: Any = NoNoise(),
+    integrator: Any = None,
+    dt: float = 1.0,
+    paths: int | None = None,
+    seed: int = 0,
+    observe: Sequence[Any] | Mapping[str, Any] = (),
+    keep_states: bool = False,
+    threads: int | None = None,
+    width: int | None = None,
+    coarsen: int = 1,
+    generator: Any = Block(),
+    increment: Any = Gaussian(),
+    first_path: int = 0,
+    progress: bool | None = None,
+) -> Ensemble:
+    """Integrate `dynamics` of `model` from `w0` and record at the times `ts`.
+
+    w0: (d,) for one start shared by `paths` paths (default 1), or (paths, d).  ts: increasing, multiples of `dt`, may
+    include 0; time is measured in steps for GradientDescent, SGD and WeightDecaySDE.  observe: observers, or a mapping
+    from the names wanted to observers.  coarsen=m: one step of `dt` uses the sum of the increments that m steps of
+    dt/m use.  Paths are numbered from `first_path`; path number and seed fix the noise, whatever else runs.
+    progress: None shows a bar on a terminal when the run is long.
+
+    Raises ValueError for invalid input, TypeError for a plug-in without the kernel it needs, Diverged when every path
+    became non-finite (a part of the paths is marked in the result instead).
+    """
+    w0 = _starts(w0, paths)
+    d = w0.shape[1]
+    model, noise = canonical(model, d), canonical(noise, d)
+    integrator = canonical(default_integrator(dynamics, model, noise) if integrator is None else integrator, d)
+    _check_match(model, dynamics, noise, integrator, w0)
+    observers, names = _observers(observe, d)
+    threads = checks.integer("threads", threads, least=1) if threads is not None else driver.automatic_threads()
+    width = _width(width, model, len(w0))
+    if hasattr(integrator, "rtol"):
+        from sdetheory import flow
+
+        return flow.solve(model, dynamics, w0, checks.increasing("ts", ts), integrator,
+                          dict(zip(names, observers, strict=True)), keep_states, threads, width, progress)
+    dt = checks.positive("dt", dt)
+    if "discrete" in dynamics.calculi and dt != 1.0:
+        raise ValueError(f"`dt` must be 1 for {type(dynamics).__name__}, which counts steps: dt={dt}")
+    marks = checks.multiples("ts", ts, "dt", dt)
+    steps = int(marks[-1])
+    lr, weight_decay = dynamics.rates(steps, dt)
+    task = driver.Task(integrator, model, noise, canonical(generator, d), canonical(increment, d), observers,
+                       _seed(seed), checks.integer("coarsen", coarsen, least=1), dt, lr, weight_decay,
+                       steps, marks, keep_states)
+    numbers = checks.integer("first_path", first_path) + np.arange(len(w0))
+    record = _run(task, w0, numbers, threads, width, progress)
+    return _ensemble(task, record, w0, numbers, names, np.asarray(ts, dtype=np.float64).reshape(-1), threads, width,
+                     dynamics)
+
+
+def canonical(plugin: Any, d: int) -> Any:
+    """The plug-in with float fields as floats, arrays as float64 or int64 in C order, and its own checks passed."""
+    if not hasattr(plugin, "_fields"):
+        raise TypeError(f"a plug-in is a NamedTuple instance, with its kernels registered: got {plugin!r}")
+    fields = [_plain(value, plugin.__annotations__.get(name), d) for name, value in zip(plugin._fields, plugin, strict=True)]
+    plugin = type(plugin)(*fields)
+    return plugin.validated(d) if hasattr(plugin, "validated") else plugin
+
+
+def _plain(value: Any, annotation: Any, d: int) -> Any:
+    if hasattr(value, "_fields"):
+        return canonical(value, d)
+    if annotation in (float, "float") and isinstance(value, (int, float, np.number)):
+        return float(value)
+    if isinstance(value, (np.ndarray, list)):
+        array = np.asarray(value)
+        kind = np.int64 if array.dtype.kind in "iu" and annotation in (None, "int") else np.float64
+        kind = np.int64 if array.dtype.kind in "iub" and isinstance(value, np.ndarray) else kind
+        return np.require(array, kind, ["C", "W", "A"])
+    return value
+
+
+def _starts(w0: Any, paths: int | None) -> np.ndarray:
+    """w0 as (paths, d)."""
+    w0 = checks.finite("w0", w0)
+    if w0.ndim not in (1, 2) or w0.size == 0:
+        raise ValueError(f"`w0` must have shape (d,) or (paths, d), not empty: it has shape {w0.shape}")
+    if w0.ndim == 1:
+        return np.ascontiguousarray(np.broadcast_to(w0, (checks.integer("paths", paths or 1, least=1), w0.size)))
+    if paths is not None and paths != len(w0):
+        raise ValueError(f"`paths` must be the number of rows of `w0`: paths={paths}, w0 has {len(w0)}")
+    return w0
+
+
+def _seed(seed: Any) -> int:
+    """A seed of 64 bits."""
+    if checks.integer("seed", seed) >= 2**64:
+        raise ValueError(f"`seed` must be below 2**64: seed={seed}")
+    return int(seed)
+
+
+def _width(width: int | None, model: Any, paths: int) -> int:
+    """Lanes of a block: the caller's, the model's, or by the number of paths."""
+    if width is None:
+        return getattr(model, "preferred_width", None) or driver.automatic_width(paths)
+    if width not in WIDTHS:
+        raise ValueError(f"`width` must be one of {', '.join(map(str, WIDTHS))}: width={width!r}")
+    return int(width)
+
+
+def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.ndarray) -> None:
+    """Raises where the pieces do not belong together, or the start is the origin of a scale-invariant loss."""
+    calculus = getattr(integrator, "calculus", None)
+    if calculus not in dynamics.calculi:
+        raise ValueError(f"`integrator` must be of calculus {' or '.join(dynamics.calculi)} for "
+                         f"{type(dynamics).__name__}: {type(integrator).__name__} is {calculus!r}")
+    if not dynamics.noisy and not isinstance(noise, NoNoise):
+        raise ValueError(f"`noise` must be left out for {type(dynamics).__name__}, which has none: noise={noise}")
+    if getattr(model, "scale_invariant", False) or getattr(noise, "scale_invariant", False):
+        checks.start_norm("w0", w0)
+
+
+def _observers(observe: Any, d: int) -> tuple[tuple, list[str]]:
+    """Observers and their names: the mapping's keys, or the class names in snake case, numbered where they repeat."""
+    if isinstance(observe, Mapping):
+        names, given = list(observe), list(observe.values())
+    else:
+        given = [observe] if hasattr(observe, "_fields") else list(observe)
+        names = []
+        for observer in given:
+            name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(observer).__name__).lower()
+            same = sum(n == name or re.fullmatch(rf"{name}_\d+", n) is not None for n in names)
+            names.append(f"{name}_{same + 1}" if same else name)
+    return tuple(canonical(o, d) for o in given), names
+
+
+def _run(task: driver.Task, w0: np.ndarray, numbers: np.ndarray, threads: int, width: int,
+         progress: bool | None) -> driver.Record:
+    """Run, then run the paths that became non-finite again to find out when."""
+    tick = None
+    bar = None
+    if progress is not False and task.steps:
+        from tqdm import tqdm
+
+        bar = tqdm(total=len(w0) * task.steps, unit="path-steps", unit_scale=True, delay=0 if progress else 2.0,
+                   disable=None if progress is None else False)
+        lock = threading.Lock()
+
+        def tick(done: int) -> None:
+            with lock:
+                bar.update(done)
+    try:
+        record = driver.run(task, w0, numbers, threads=threads, width=width, tick=tick)
+    finally:
+        if bar is not None:
+            bar.close()
+    bad = np.flatnonzero(record.status)
+    if bad.size:
+        again = dataclasses.replace(task, steps=int(record.status.max()), marks=np.zeros(0, np.int64), keep_states=False)
+        exact = driver.run(again, w0[bad], numbers[bad], threads=threads, width=width, check=1)
+        record.status[bad] = exact.status
+    return record
+
+
+def _ensemble(task: driver.Task, record: driver.Record, w0: np.ndarray, numbers: np.ndarray, names: list[str],
+              ts: np.ndarray, threads: int, width: int, dynamics: Any) -> Ensemble:
+    diverged = record.status > 0
+    if diverged.all():
+        step = int(record.status.min())
+        raise checks.Diverged(step * task.dt, step, "reduce lr" if "discrete" in dynamics.calculi else "reduce dt")
+    values = {name: np.ascontiguousarray(record.values[:, :, k]) for k, name in enumerate(names)}
+    how = {
+        "model": task.model, "dynamics": dynamics, "noise": task.noise, "integrator": task.integrator,
+        "generator": task.generator, "increment": task.increment, "dt": task.dt, "coarsen": task.coarsen,
+        "seed": task.seed, "first_path": int(numbers[0]), "paths": len(numbers), "threads": threads, "width": width,
+        "w0": hashlib.sha256(w0.tobytes()).hexdigest(),
+        "sources": tag(task.integrator, task.model, task.noise, task.generator, task.increment, *task.observers).digest,
+        "versions": {"python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__},
+    }
+    return Ensemble(ts, values, record.final, diverged, np.where(diverged, record.status, -1),
+                    record.states if task.keep_states else None, how)
