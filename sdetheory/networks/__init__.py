@@ -1,13 +1,17 @@
 """Real networks: batch-normalised perceptrons as ensembles, trained by SGD with weight decay, every norm recorded."""
 
 from sdetheory.networks.data import Data, digits, labelled
+from sdetheory.networks.evaluation import evaluate, predict
 from sdetheory.networks.groups import Group
-from sdetheory.networks.layers import BatchNorm, Dense, Linear, Relu, Tanh
+from sdetheory.networks.layers import BatchNorm, Dense, Layer, Linear, Relu, Tanh
+from sdetheory.networks.leak import radial_leak
 from sdetheory.networks.network import Network, mlp
+from sdetheory.networks.noise import NoiseEstimate, batch_gradients, noise_estimate, per_sample_gradients
 from sdetheory.networks.record import TrainingRecord
 from sdetheory.networks.training import train
 
 __all__ = [
-    "BatchNorm", "Data", "Dense", "Group", "Linear", "Network", "Relu", "Tanh", "TrainingRecord",
-    "digits", "labelled", "mlp", "train",
+    "BatchNorm", "Data", "Dense", "Group", "Layer", "Linear", "Network", "NoiseEstimate", "Relu", "Tanh",
+    "TrainingRecord", "batch_gradients", "digits", "evaluate", "labelled", "mlp", "noise_estimate",
+    "per_sample_gradients", "predict", "radial_leak", "train",
 ]  # fmt: skip

@@ -84,34 +84,36 @@ def _rectify_back(x, dy, dx):
         dx[i] = 0.0 if x[i] <= 0.0 else dy[i]
 
 
-def _cross_entropy_one(logits, labels, truth, gradient):
-    """One net: mean loss, share of examples whose true label has the largest logit; d(loss)/d(logits) into `gradient`."""
-    batch, classes = logits.shape
-    loss, right = 0.0, 0
-    for b in range(batch):
-        best = 0
-        for c in range(1, classes):
-            if logits[b, c] > logits[b, best]:
-                best = c
-        total = 0.0
-        for c in range(classes):
-            gradient[b, c] = np.exp(logits[b, c] - logits[b, best])
-            total += gradient[b, c]
-        loss += np.log(total) - (logits[b, labels[b]] - logits[b, best])
-        for c in range(classes):
-            gradient[b, c] /= total * batch
-        gradient[b, labels[b]] -= 1.0 / batch
-        right += best == truth[b]
-    return loss / batch, right / batch
-
-
-_cross_entropy_single = njit(**_COMPILED)(_cross_entropy_one)
-
-
-def _cross_entropy(logits, labels, truth, gradient, loss, accuracy):
-    """Softmax cross-entropy of every net: logits, gradient (E, B, C), labels, truth (E, B), loss, accuracy (E,)."""
+def _centre(logits, truth, shifted, accuracy):
+    """shifted = logits - largest logit, (E, B, C); accuracy (E,) is the share of examples whose true logit is largest."""
+    batch, classes = logits.shape[1:]
     for e in range(len(logits)):
-        loss[e], accuracy[e] = _cross_entropy_single(logits[e], labels[e], truth[e], gradient[e])
+        right = 0
+        for b in range(batch):
+            best = 0
+            for c in range(1, classes):
+                if logits[e, b, c] > logits[e, b, best]:
+                    best = c
+            for c in range(classes):
+                shifted[e, b, c] = logits[e, b, c] - logits[e, b, best]
+            right += best == truth[e, b]
+        accuracy[e] = right / batch
+
+
+def _cross_entropy(shifted, labels, gradient, loss):
+    """Mean loss (E,) from shifted logits; `gradient` holds their exponentials and becomes d(loss)/d(logits)."""
+    batch, classes = shifted.shape[1:]
+    for e in range(len(shifted)):
+        loss[e] = 0.0
+        for b in range(batch):
+            total = 0.0
+            for c in range(classes):
+                total += gradient[e, b, c]
+            loss[e] += np.log(total) - shifted[e, b, labels[e, b]]
+            for c in range(classes):
+                gradient[e, b, c] /= total * batch
+            gradient[e, b, labels[e, b]] -= 1.0 / batch
+        loss[e] /= batch
 
 
 def _descend_one(w, g, keep, lr):
@@ -158,5 +160,6 @@ normalise = njit(**_COMPILED)(_normalise)
 normalise_back = njit(**_COMPILED)(_normalise_back)
 rectify = njit(**_COMPILED)(_rectify)
 rectify_back = njit(**_COMPILED)(_rectify_back)
+centre = njit(**_COMPILED)(_centre)
 cross_entropy = njit(**_COMPILED)(_cross_entropy)
 descend = njit(**_COMPILED)(_descend)

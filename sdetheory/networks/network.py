@@ -106,7 +106,7 @@ class Network:
 
     def gradient(self, parameters: np.ndarray, inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Loss (E,) of each net's batch and its exact gradient (E, P); 0 at frozen parameters."""
-        bound, inputs, labels = self._checked(parameters, inputs, labels)
+        bound, inputs, labels = self.checked(parameters, inputs, labels)
         out = np.zeros((len(parameters), self.size))
         logits, caches = self.forward(bound, inputs)
         loss, _, dy = cross_entropy(logits, labels, labels)
@@ -115,15 +115,15 @@ class Network:
 
     def loss(self, parameters: np.ndarray, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Loss (E,) of each net's batch."""
-        bound, inputs, labels = self._checked(parameters, inputs, labels)
+        bound, inputs, labels = self.checked(parameters, inputs, labels)
         return cross_entropy(self.forward(bound, inputs)[0], labels, labels)[0]
 
     def logits(self, parameters: np.ndarray, inputs: np.ndarray) -> np.ndarray:
         """Logits (E, B, C), normalised with the statistics of these inputs."""
-        bound, inputs, _ = self._checked(parameters, inputs, None)
+        bound, inputs, _ = self.checked(parameters, inputs, None)
         return self.forward(bound, inputs)[0]
 
-    def _checked(self, parameters, inputs, labels):
+    def checked(self, parameters, inputs, labels):
         """Bound parameters, inputs (1 or E, B, F) and labels (E, B) of the right shapes, or an error."""
         checks.shape("parameters", parameters, (None, self.size))
         inputs = np.ascontiguousarray(inputs if np.ndim(inputs) == 3 else [inputs], dtype=np.float64)
@@ -136,8 +136,10 @@ class Network:
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean loss (E,) against `labels`, accuracy (E,) against `truth`, and d(loss)/d(logits) (E, B, C)."""
-    loss, accuracy, gradient = np.empty(len(logits)), np.empty(len(logits)), np.empty_like(logits)
-    kernels.cross_entropy(logits, labels, truth, gradient, loss, accuracy)
+    loss, accuracy, shifted = np.empty(len(logits)), np.empty(len(logits)), np.empty_like(logits)
+    kernels.centre(logits, truth, shifted, accuracy)
+    gradient = np.exp(shifted)  # numpy's exponential runs on vectors, the compiler's does not
+    kernels.cross_entropy(shifted, labels, gradient, loss)
     return loss, accuracy, gradient
 
 

@@ -24,8 +24,8 @@ from sdetheory.networks.rates import Rate, per_step
 from sdetheory.networks.record import TrainingRecord
 from sdetheory.networks.streams import BLOCK, batches
 
-_CACHE_BYTES = 4_000_000
-_LARGEST_CHUNK = 32
+_CACHE_BYTES = 2_000_000
+_LARGEST_CHUNK = 16
 
 
 def train(
@@ -123,8 +123,8 @@ class _Run:
             indices, labels = self._batches(part, begin, end)
             lr, weight_decay = self._rates(part, begin, end)
             for s in range(end - begin):
-                truth = self.data.labels[indices[s]]
-                logits, caches = net.forward(bound, self.data.inputs[indices[s]])
+                truth = self.data.labels.take(indices[s])
+                logits, caches = net.forward(bound, self.data.inputs.take(indices[s], axis=0))
                 loss, accuracy, dy = cross_entropy(logits, labels[s], truth)
                 net.backward(bound, into, caches, dy)
                 if recording := mark < len(self.marks) and begin + s == self.first + self.marks[mark]:
