@@ -67,7 +67,7 @@ def _training_step(integrator, model, noise, lr, weight_decay, dt, y, z, work):
 
 
 @extra.of(EulerMaruyama, TrainingStep)
-def _extra(integrator):
+def _extra(integrator, d):
     return 1
 
 

@@ -66,7 +66,7 @@ def _no_increment(noise: Any, v: Any, z: Any, i: int) -> Any:
 
 
 @extra.of(StrangGeodesic)
-def _extra(integrator: Any) -> int:
+def _extra(integrator: Any, d: int) -> int:
     """|w|^2, the squared length of the stored direction, the noise table."""
     return 17
 

@@ -165,7 +165,7 @@ def run(task: Task, w0: np.ndarray, path: np.ndarray, *, threads: int, width: in
     paths, d = w0.shape
     start, numbers = _to_blocks(w0, width), _to_blocks(path.astype(np.uint64)[:, None], width)[:, 0]
     blocks, kept = start.shape[0], task.marks.size if task.keep_states else 0
-    y = lane_array((blocks, d + extra.python(task.integrator)), width)
+    y = lane_array((blocks, d + extra.python(task.integrator, d)), width)
     saved = lane_array((blocks, SAVED), width, "u8")
     values = lane_array((blocks, task.marks.size, len(task.observers)), width)
     states, final, status = (lane_array((blocks, *s), width) for s in ((kept, d), (d,), (1,)))

@@ -65,11 +65,6 @@ coordinate_noise = verb("coordinate_noise", "noise", "c", "v", "z", "i", "out", 
 # ---- integrators: the state y has d + extra(integrator) rows
 
 
-def _none(integrator: Any) -> int:
-    """No rows beyond w itself."""
-    return 0
-
-
 def _one(integrator: Any) -> int:
     """One base increment a step."""
     return 1
@@ -88,7 +83,7 @@ def _copy_out(integrator: Any, y: Any, lr: float, w: Any) -> None:
 
 
 step = verb("step", "integrator", "model", "noise", "lr", "weight_decay", "dt", "y", "z", "work")
-extra = verb("extra", "integrator", default=_none)            # -> rows of the state beyond d
+extra = verb("extra", "integrator", "d", default=_nothing)       # -> rows of the state beyond d
 substeps = verb("substeps", "integrator", default=_one)       # -> base increments one step consumes
 encode = verb("encode", "integrator", "w", "lr", "y", default=_copy_in)
 decode = verb("decode", "integrator", "y", "lr", "w", default=_copy_out)
