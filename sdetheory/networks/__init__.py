@@ -1,4 +1,4 @@
-"""Real networks: batch-normalised perceptrons as ensembles, trained by SGD with weight decay, every norm recorded."""
+"""Real networks: ensembles of batch-normalised perceptrons under SGD with weight decay, all norms kept."""
 
 from sdetheory.networks.data import Data, digits, labelled
 from sdetheory.networks.evaluation import evaluate, predict

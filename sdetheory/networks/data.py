@@ -1,4 +1,4 @@
-"""Labelled data for the networks: scikit-learn's handwritten digits (from its wheel, nothing is downloaded), or yours."""
+"""Labelled data: scikit-learn's handwritten digits (from its wheel, nothing is downloaded), or yours."""
 
 from dataclasses import dataclass, replace
 
@@ -22,16 +22,18 @@ class Data:
 
     def subset(self, which: slice | np.ndarray) -> "Data":
         """The chosen examples, e.g. ``data.subset(slice(0, 500))``."""
-        return replace(self, inputs=np.ascontiguousarray(self.inputs[which]), labels=self.labels[which].copy())
+        return replace(
+            self, inputs=np.ascontiguousarray(self.inputs[which]), labels=self.labels[which].copy()
+        )
 
     def shuffled_labels(self, seed: int = 0) -> "Data":
-        """The same inputs with their labels permuted: nothing to learn, only to memorise (Zhang et al. 2017)."""
+        """The inputs with labels permuted: nothing to learn, only to memorise (Zhang et al. 2017)."""
         order = generator(checks.integer("seed", seed), SHUFFLE).permutation(len(self.labels))
         return replace(self, labels=self.labels[order])
 
 
 def labelled(inputs: np.ndarray, labels: np.ndarray, classes: int | None = None) -> Data:
-    """Data from arrays: inputs (n, F) finite, labels (n,) integers, `classes` by default the largest label + 1."""
+    """Data from arrays: inputs (n, F), labels (n,) integers, `classes` by default the largest label + 1."""
     inputs = checks.shape("inputs", checks.finite("inputs", inputs), (None, None))
     labels = np.asarray(labels)
     checks.shape("labels", labels, (len(inputs),))
@@ -40,7 +42,7 @@ def labelled(inputs: np.ndarray, labels: np.ndarray, classes: int | None = None)
 
 
 def digits(*, centred: bool = False) -> Data:
-    """The 1797 handwritten digits of 8 x 8 pixels (Alpaydin, Kaynak 1998): inputs x / 16 - 0.3, labels 0 .. 9.
+    """The 1797 digits of 8 x 8 pixels (Alpaydin, Kaynak 1998): inputs x / 16 - 0.3, labels 0 .. 9.
 
     `centred` subtracts each pixel's mean over the data instead of 0.3.
     """

@@ -18,7 +18,9 @@ def predict(net: Network, parameters: np.ndarray, inputs: np.ndarray) -> np.ndar
 
 def evaluate(net: Network, parameters: np.ndarray, data: Data) -> tuple[np.ndarray, np.ndarray]:
     """Loss (E,) and accuracy (E,) of nets (E, P) on the data, all in one batch."""
-    parts = [_evaluate(net, parameters[a : a + _TOGETHER], data) for a in range(0, len(parameters), _TOGETHER)]
+    parts = [
+        _evaluate(net, parameters[a : a + _TOGETHER], data) for a in range(0, len(parameters), _TOGETHER)
+    ]
     loss, accuracy = np.concatenate(parts, axis=1)
     return loss, accuracy
 

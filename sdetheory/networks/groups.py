@@ -1,9 +1,10 @@
 """Groups of parameters, per layer or per neuron, and which of them the loss does not see the scale of.
 
-A group is scale invariant when loss(c * group) = loss(group) for every c > 0 and every batch. That follows from the
-layers behind it: the scale passes through homogeneous layers until a batch normalisation with eps = 0 removes it. So
-are found: weights in front of a normalisation (per layer and per neuron; Ioffe, Szegedy 2015), and the joint scale
-and shift of a normalisation whose output meets, through rectifiers and products without bias, another one.
+A group is scale invariant when loss(c * group) = loss(group) for every c > 0 and every batch. That follows
+from the layers behind it: the scale passes through homogeneous layers until a batch normalisation with eps =
+0 removes it. So are found: weights in front of a normalisation (per layer and per neuron; Ioffe, Szegedy
+2015), and the joint scale and shift of a normalisation whose output meets, through rectifiers and products
+without bias, another one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -94,7 +95,7 @@ def segment_table(groups: Sequence[Group]) -> np.ndarray:
 
 
 def _by_layer(layers: Sequence[Layer]) -> Iterator[tuple[int, str, list[Slot]]]:
-    """(number, name, slots) of the layers with parameters; names count the kinds: dense1, norm1, dense2, ..."""
+    """(number, name, slots) of the layers with parameters, named by kind: dense1, norm1, dense2, ..."""
     seen: dict[str, int] = {}
     layout = slots(layers)
     for number, layer in enumerate(layers):

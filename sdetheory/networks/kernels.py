@@ -1,17 +1,19 @@
-"""Compiled bodies of the layers: batch normalisation, rectifier, cross-entropy, one step of SGD with its norms.
+"""Compiled bodies of the layers: batch normalisation, rectifier, cross-entropy, SGD with its norms.
 
-Arrays are (E, B, F): E nets, B examples, F features, in C order. Each net is treated alone, in a fixed order of
-operations, so that its numbers do not depend on which other nets share the array.
+Arrays are (E, B, F): E nets, B examples, F features, in C order. Each net is treated alone, in a fixed order
+of operations, so that its numbers do not depend on which other nets share the array.
 """
+
+from functools import partial
 
 import numpy as np
 from numba import njit
 
-_COMPILED = dict(cache=True, nogil=True, error_model="numpy")
+_compiled = partial(njit, cache=True, nogil=True, error_model="numpy")
 
 
 def _standardise(x, eps, z, rate):
-    """One net: z = (x - mean) rate with rate = (variance + eps)^(-1/2) over the batch; x, z (B, F), rate (F,)."""
+    """One net: z = (x - mean) rate, rate = (variance + eps)^(-1/2) over the batch; x, z (B, F), rate (F,)."""
     batch, features = x.shape
     for f in range(features):
         rate[f] = 0.0
@@ -36,7 +38,7 @@ def _standardise(x, eps, z, rate):
 
 
 def _standardise_back(dz, z, rate, dx, mean, along):
-    """One net: dx = rate (dz - mean(dz) - z mean(dz z)), exact for every eps; `mean`, `along` (F,) are scratch."""
+    """One net: dx = rate (dz - mean(dz) - z mean(dz z)), for every eps; `mean`, `along` (F,) are scratch."""
     batch, features = z.shape
     for f in range(features):
         mean[f] = 0.0
@@ -54,8 +56,8 @@ def _standardise_back(dz, z, rate, dx, mean, along):
 
 
 # Small functions on whole arrays: the same loops written inside one large function ran up to twice as slow.
-_standardise_one = njit(**_COMPILED)(_standardise)
-_standardise_back_one = njit(**_COMPILED)(_standardise_back)
+_standardise_one = _compiled()(_standardise)
+_standardise_back_one = _compiled()(_standardise_back)
 
 
 def _normalise(x, eps, z, rate):
@@ -85,7 +87,7 @@ def _rectify_back(x, dy, dx):
 
 
 def _centre(logits, truth, shifted, accuracy):
-    """shifted = logits - largest logit, (E, B, C); accuracy (E,) is the share of examples whose true logit is largest."""
+    """shifted = logits - largest logit, (E, B, C); accuracy (E,), the share whose true logit is largest."""
     batch, classes = logits.shape[1:]
     for e in range(len(logits)):
         right = 0
@@ -101,7 +103,7 @@ def _centre(logits, truth, shifted, accuracy):
 
 
 def _cross_entropy(shifted, labels, gradient, loss):
-    """Mean loss (E,) from shifted logits; `gradient` holds their exponentials and becomes d(loss)/d(logits)."""
+    """Mean loss (E,) from shifted logits; `gradient`, their exponentials, becomes d(loss)/d(logits)."""
     batch, classes = shifted.shape[1:]
     for e in range(len(shifted)):
         loss[e] = 0.0
@@ -128,17 +130,17 @@ def _descend_one(w, g, keep, lr):
     return norm, growth, radial
 
 
-# The three sums may be taken in vector order (11 times faster); NaN and infinity keep their meaning, and the order
-# depends on the length of the segment alone.
-_descend_segment = njit(fastmath={"reassoc", "contract", "nsz"}, **_COMPILED)(_descend_one)
+# The three sums may be taken in vector order (11 times faster): NaN and infinity keep their meaning, and the
+# order depends on the length of the segment alone.
+_descend_segment = _compiled(fastmath={"reassoc", "contract", "nsz"})(_descend_one)
 
 
 def _descend(w, g, segments, lr, weight_decay, moments, sums):
     """One SGD step w <- (1 - lr wd) w - lr g of every net, with its measurements.
 
     w, g (E, P); segments (S, 3) rows (start, stop, group), parameters outside every segment are frozen; lr,
-    weight_decay (E,); moments (E, G, 3) is set to |w|^2, |g|^2, <w, g> of each group before the step; sums (E, G, 4)
-    gathers s = |w|^2 |g|^2, s^2 lr^2 / |w|^4, lr^2 |g|^2 and 2 lr <w, g>.
+    weight_decay (E,); moments (E, G, 3) is set to |w|^2, |g|^2, <w, g> of each group before the step; sums
+    (E, G, 4) gathers s = |w|^2 |g|^2, s^2 lr^2 / |w|^4, lr^2 |g|^2 and 2 lr <w, g>.
     """
     for e in range(len(w)):
         keep = 1.0 - lr[e] * weight_decay[e]
@@ -156,10 +158,10 @@ def _descend(w, g, segments, lr, weight_decay, moments, sums):
             sums[e, group, 3] += 2.0 * lr[e] * radial
 
 
-normalise = njit(**_COMPILED)(_normalise)
-normalise_back = njit(**_COMPILED)(_normalise_back)
-rectify = njit(**_COMPILED)(_rectify)
-rectify_back = njit(**_COMPILED)(_rectify_back)
-centre = njit(**_COMPILED)(_centre)
-cross_entropy = njit(**_COMPILED)(_cross_entropy)
-descend = njit(**_COMPILED)(_descend)
+normalise = _compiled()(_normalise)
+normalise_back = _compiled()(_normalise_back)
+rectify = _compiled()(_rectify)
+rectify_back = _compiled()(_rectify_back)
+centre = _compiled()(_centre)
+cross_entropy = _compiled()(_cross_entropy)
+descend = _compiled()(_descend)

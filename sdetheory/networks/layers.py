@@ -1,13 +1,15 @@
 """Layers as pairs forward / backward over ensembles: activations (E, B, F), weights (E, out, in).
 
-A layer is a small immutable description; parameters are handed in as dictionaries of views, one entry a name in
-``shapes``. ``forward(p, x)`` gives (output, cache), ``input_gradient(p, cache, dy)`` the gradient with respect to the
-input, and ``parameter_gradient(p, g, cache, dy)`` writes those with respect to the parameters into the views ``g``.
+A layer is a small immutable description; parameters are handed in as dictionaries of views, one entry a name
+in ``shapes``. ``forward(p, x)`` gives (output, cache), ``input_gradient(p, cache, dy)`` the gradient with
+respect to the input, and ``parameter_gradient(p, g, cache, dy)`` writes those with respect to the parameters
+into the views ``g``.
 
 Three traits say how scale travels, for `groups`: ``homogeneous`` (forward(c x) = c forward(x) for c > 0),
 ``elementwise`` (feature by feature) and ``removes_scale`` (forward(c x) = forward(x)).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -91,10 +93,10 @@ class Dense:
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """(x - mean) / sqrt(variance + eps) over the batch, then scale * . + shift if `affine` (Ioffe, Szegedy 2015).
+    """(x - mean) / sqrt(variance + eps), times scale plus shift if `affine` (Ioffe, Szegedy 2015).
 
-    The gradient passes through mean and variance. eps = 0 is exact scale invariance; a feature that is constant over
-    the batch is then 0/0 and the net is reported as diverged.
+    The gradient passes through mean and variance. eps = 0 is exact scale invariance; a feature that is
+    constant over the batch is then 0/0 and the net is reported as diverged.
     """
 
     features: int
@@ -176,4 +178,4 @@ class Linear(_Plain):
         return dy
 
 
-ACTIVATIONS: dict[str, type[_Plain]] = {"relu": Relu, "tanh": Tanh, "linear": Linear}
+ACTIVATIONS: dict[str, Callable[[], Layer]] = {"relu": Relu, "tanh": Tanh, "linear": Linear}

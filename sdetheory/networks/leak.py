@@ -6,11 +6,14 @@ from sdetheory.networks.layers import BatchNorm, Dense
 from sdetheory.networks.network import Network, cross_entropy
 
 
-def radial_leak(net: Network, parameters: np.ndarray, inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+def radial_leak(
+    net: Network, parameters: np.ndarray, inputs: np.ndarray, labels: np.ndarray
+) -> dict[str, np.ndarray]:
     """<w, dL/dw> of every neuron in front of a normalisation, from the normalised values alone.
 
-    <w, dL/dw> = eps / (s^2 + eps) sum_b (dL/dz_b) z_b, with s^2 the batch variance of w^T x and z the standardised
-    value. It is 0 at eps = 0. Returns {name of the product's group: (E, out)}; arguments as `Network.gradient`.
+    <w, dL/dw> = eps / (s^2 + eps) sum_b (dL/dz_b) z_b, with s^2 the batch variance of w^T x and z the
+    standardised value. It is 0 at eps = 0. Returns {name of the product's group: (E, out)}; arguments as
+    `Network.gradient`.
     """
     bound, inputs, labels = net.checked(parameters, inputs, labels)
     logits, caches = net.forward(bound, inputs)

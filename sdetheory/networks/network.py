@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,8 +18,8 @@ from sdetheory.networks.streams import START, generator
 class Network:
     """Layers one after another, ended by the mean softmax cross-entropy over the batch.
 
-    The parameters of E nets are an array (E, P) in the order of `slots`; inputs are (E, B, F), or (1, B, F) shared by
-    all nets; labels (E, B) integers. The loss of a batch goes through the statistics of that batch.
+    The parameters of E nets are an array (E, P) in the order of `slots`; inputs are (E, B, F), or (1, B, F)
+    shared by all nets; labels (E, B) integers. The loss of a batch goes through the statistics of that batch.
     """
 
     layers: tuple[Layer, ...]
@@ -49,7 +50,7 @@ class Network:
         return any(isinstance(layer, BatchNorm) for layer in self.layers)
 
     def groups(self, by: str = "layer") -> tuple[Group, ...]:
-        """Groups of parameters, per "layer" or per "neuron", each with `scale_invariant` found from the layers behind."""
+        """Groups of parameters, per "layer" or per "neuron", each knowing whether it is scale invariant."""
         checks.choice("by", by, ("layer", "neuron"))
         return layer_groups(self.layers) if by == "layer" else neuron_groups(self.layers)
 
@@ -71,7 +72,9 @@ class Network:
             draw = generator(seed, START)
             for slot in self.slots:
                 if slot.name == "weight":
-                    row[slot.start : slot.stop] = draw.standard_normal(slot.stop - slot.start) * np.sqrt(2 / slot.shape[1])
+                    row[slot.start : slot.stop] = draw.standard_normal(slot.stop - slot.start) * np.sqrt(
+                        2 / slot.shape[1]
+                    )
                 elif slot.name == "scale":
                     row[slot.start : slot.stop] = 1.0
         return self._scaled(parameters, scale)
@@ -82,7 +85,9 @@ class Network:
             return parameters
         mine = [slot for slot in self.slots if slot.name == "weight" and normalised(self.layers, slot.layer)]
         if not mine:
-            raise ValueError(f"`init_scale` scales the weights in front of batch normalisation, here are none: {scale}")
+            raise ValueError(
+                f"`init_scale` scales the weights in front of batch normalisation, here are none: {scale}"
+            )
         for slot in mine:
             parameters[:, slot.start : slot.stop] *= factor[:, None]
         return parameters
@@ -96,7 +101,7 @@ class Network:
         return inputs, caches
 
     def backward(self, bound: list[Parameters], into: list[Parameters], caches: list, dy: np.ndarray) -> None:
-        """Write the gradient into the bound array `into`, from d(loss)/d(logits); frozen layers are left alone."""
+        """Write the gradient into the bound `into`, from d(loss)/d(logits); frozen layers are left alone."""
         for number in range(len(self.layers) - 1, -1, -1):
             layer, p = self.layers[number], bound[number]
             if not layer.frozen:
@@ -104,7 +109,9 @@ class Network:
             if number:
                 dy = layer.input_gradient(p, caches[number], dy)
 
-    def gradient(self, parameters: np.ndarray, inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def gradient(
+        self, parameters: np.ndarray, inputs: np.ndarray, labels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Loss (E,) of each net's batch and its exact gradient (E, P); 0 at frozen parameters."""
         bound, inputs, labels = self.checked(parameters, inputs, labels)
         out = np.zeros((len(parameters), self.size))
@@ -134,7 +141,9 @@ class Network:
         return self.bind(np.ascontiguousarray(parameters, dtype=np.float64)), inputs, labels
 
 
-def cross_entropy(logits: np.ndarray, labels: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def cross_entropy(
+    logits: np.ndarray, labels: np.ndarray, truth: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean loss (E,) against `labels`, accuracy (E,) against `truth`, and d(loss)/d(logits) (E, B, C)."""
     loss, accuracy, shifted = np.empty(len(logits)), np.empty(len(logits)), np.empty_like(logits)
     kernels.centre(logits, truth, shifted, accuracy)
@@ -149,7 +158,9 @@ def checked_labels(labels: np.ndarray, classes: int) -> np.ndarray:
     if labels.dtype.kind not in "iu":
         raise ValueError(f"`labels` must be integers: they are {labels.dtype}")
     if labels.size and not (0 <= labels.min() and labels.max() < classes):
-        raise ValueError(f"`labels` must lie in 0 .. {classes - 1}: they span {labels.min()} .. {labels.max()}")
+        raise ValueError(
+            f"`labels` must lie in 0 .. {classes - 1}: they span {labels.min()} .. {labels.max()}"
+        )
     return labels.astype(np.int64)
 
 
@@ -165,22 +176,28 @@ def mlp(
 ) -> Network:
     """A multilayer perceptron, batch normalisation between each product and its activation.
 
-    widths: inputs, hidden ..., classes. `eps` (0 is exact scale invariance) and `affine` (trainable scale and shift)
-    describe every normalisation; `normalised_output` puts one on the logits, so that every weight is scale invariant;
-    `frozen_output` keeps the last product at its start. Products without normalisation behind them have a bias,
-    except a frozen output. `activation`: "relu", "tanh", "linear", or a layer of your own.
-    Raises ValueError for fewer than two widths, widths below 1 (classes below 2), eps < 0, an unknown activation.
+    widths: inputs, hidden ..., classes. `eps` (0 is exact scale invariance) and `affine` (trainable scale and
+    shift) describe every normalisation; `normalised_output` puts one on the logits, so that every weight is
+    scale invariant; `frozen_output` keeps the last product at its start. Products without normalisation
+    behind them have a bias, except a frozen output. `activation`: "relu", "tanh", "linear", or a layer of
+    your own. Raises ValueError for fewer than two widths, widths below 1 (classes below 2), eps < 0, an
+    unknown activation.
     """
     sizes = [checks.integer(f"widths[{i}]", width, 1) for i, width in enumerate(widths)]
     if len(sizes) < 2 or sizes[-1] < 2:
-        raise ValueError(f"`widths` must be inputs, hidden ..., classes with at least 2 classes: widths={tuple(widths)}")
+        raise ValueError(
+            f"`widths` must be inputs, hidden ..., classes with at least 2 classes: widths={tuple(widths)}"
+        )
     eps = checks.nonnegative("eps", eps)
-    if isinstance(activation, str):
-        activation = ACTIVATIONS[checks.choice("activation", activation, ACTIVATIONS)]()
+    between = (
+        ACTIVATIONS[checks.choice("activation", activation, ACTIVATIONS)]()
+        if isinstance(activation, str)
+        else activation
+    )
     layers: list[Layer] = []
-    for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for fan_in, fan_out in pairwise(sizes[:-1]):
         norm = [BatchNorm(fan_out, eps, affine)] if normalised else []
-        layers += [Dense(fan_in, fan_out, bias=not normalised), *norm, activation]
+        layers += [Dense(fan_in, fan_out, bias=not normalised), *norm, between]
     bias = not (normalised_output or frozen_output)
     layers.append(Dense(sizes[-2], sizes[-1], bias, frozen_output))
     if normalised_output:

@@ -1,7 +1,7 @@
-"""Gradient noise at frozen weights: gradients of many batches, of single examples given their batch, and Tr Sigma.
+"""Gradient noise at frozen weights: gradients of batches, of examples given their batch, and Tr Sigma.
 
-Sigma is the covariance of the batch gradient, the batch size inside it, and with batch normalisation it includes the
-noise of the batch statistics: it is measured over batches, not from single examples.
+Sigma is the covariance of the batch gradient, the batch size inside it, and with batch normalisation it
+includes the noise of the batch statistics: it is measured over batches, not from single examples.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _TOGETHER = 32
 
 
 class NoiseEstimate(NamedTuple):
-    """Per group (G,): unbiased estimates of Tr Sigma and of |E g|^2, with jackknife standard errors, and |w|^2.
+    """Per group (G,): unbiased estimates of Tr Sigma and |E g|^2, their jackknife errors, and |w|^2.
 
     Multiply by `squared_norm` for the values on the unit sphere (groups that are scale invariant).
     """
@@ -44,7 +44,7 @@ def batch_gradients(
     seed: int = 0,
     first_step: int = 0,
 ) -> np.ndarray:
-    """Gradients (batches, P) of one net's loss, at frozen parameters (P,), on the batches that training with `seed` draws."""
+    """Gradients (batches, P) at frozen parameters (P,), on the batches that training with `seed` draws."""
     checks.shape("parameters", parameters, (net.size,))
     count, first = checks.integer("batches", batches, 1), checks.integer("first_step", first_step)
     address = (checks.integer("seed", seed), first, first + count)
@@ -57,18 +57,20 @@ def batch_gradients(
     return out
 
 
-def noise_estimate(net: Network, parameters: np.ndarray, gradients: np.ndarray, *, by: str = "layer") -> NoiseEstimate:
-    """Tr Sigma and |E g|^2 of each trainable group from m >= 3 independent batch gradients (m, P) at parameters (P,).
+def noise_estimate(
+    net: Network, parameters: np.ndarray, gradients: np.ndarray, *, by: str = "layer"
+) -> NoiseEstimate:
+    """Tr Sigma and |E g|^2 of each trainable group from m >= 3 independent gradients (m, P) at (P,).
 
-    With mean gradient G_m: Tr Sigma ~ sum_b |g_b - G_m|^2 / (m - 1) and |E g|^2 ~ |G_m|^2 - Tr Sigma / m, both unbiased
-    (Li, Malladi, Arora 2021, section 5: mean |g_b|^2 estimates their sum).
+    With mean gradient G_m: Tr Sigma ~ sum_b |g_b - G_m|^2 / (m - 1) and |E g|^2 ~ |G_m|^2 - Tr Sigma / m,
+    both unbiased (Li, Malladi, Arora 2021, section 5: mean |g_b|^2 estimates their sum).
     """
     checks.shape("gradients", gradients, (None, net.size))
     m = checks.integer("number of gradients", len(gradients), 3)
     groups = tuple(group for group in net.groups(by) if not group.frozen)
-    rows = [_moments(group.select(gradients), m) for group in groups]
+    rows = np.array([_moments(group.select(gradients), m) for group in groups])
     norms = np.array([np.sum(group.select(parameters) ** 2) for group in groups])
-    return NoiseEstimate(groups, *np.array(rows).T, norms, m)
+    return NoiseEstimate(groups, rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3], norms, m)
 
 
 def _moments(gradients: np.ndarray, m: int) -> tuple[float, float, float, float]:
@@ -89,8 +91,10 @@ def _jackknife(values: np.ndarray) -> float:
     return float(np.sqrt((m - 1) / m * np.sum((values - values.mean()) ** 2)))
 
 
-def per_sample_gradients(net: Network, parameters: np.ndarray, inputs: np.ndarray, labels: Sequence[int] | np.ndarray) -> np.ndarray:
-    """d(loss of example b)/dw given the whole batch, (B, P): through the batch statistics too; their mean is the gradient."""
+def per_sample_gradients(
+    net: Network, parameters: np.ndarray, inputs: np.ndarray, labels: Sequence[int] | np.ndarray
+) -> np.ndarray:
+    """d(loss of example b)/dw given its batch, (B, P), through its statistics; the mean is the gradient."""
     checks.shape("parameters", parameters, (net.size,))
     size = len(inputs)
     out = np.zeros((size, net.size))

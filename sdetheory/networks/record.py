@@ -1,4 +1,4 @@
-"""What training leaves behind: norms, gradient norms and losses at the recorded steps, and sums over the steps between."""
+"""What training leaves behind: norms, gradient norms, losses at recorded steps, and sums in between."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,12 @@ from sdetheory.networks.groups import Group
 class TrainingRecord:
     """E nets, T recorded steps, G groups of parameters (the trainable ones).
 
-    At recorded step t the values belong to the parameters before that step and to the batch of that step; the `..._sum`
-    and `..._mean` entries cover the steps from the previous record up to the one before t (0 or NaN at the first).
-    With w the group, g its gradient: squared_norm |w|^2, squared_gradient |g|^2, radial <w, g>, each (E, T, G);
-    spherical_sum of s = |w|^2 |g|^2, the squared gradient at w/|w|; correction_sum of s^2 lr^2 / |w|^4, the term by
-    which one step of SGD leaves the continuum law of lr^-2 |w|^4; growth_sum of lr^2 |g|^2; leak_sum of
-    2 lr <w, g>, to be compared with growth_sum (0 for scale-invariant groups).
+    At recorded step t the values belong to the parameters before that step and to the batch of that step; the
+    `..._sum` and `..._mean` entries cover the steps from the previous record up to the one before t (0 or NaN
+    at the first). With w the group, g its gradient: squared_norm |w|^2, squared_gradient |g|^2, radial <w,
+    g>, each (E, T, G); spherical_sum of s = |w|^2 |g|^2, the squared gradient at w/|w|; correction_sum of s^2
+    lr^2 / |w|^4, the term by which one step of SGD leaves the continuum law of lr^-2 |w|^4; growth_sum of
+    lr^2 |g|^2; leak_sum of 2 lr <w, g>, to be compared with growth_sum (0 for scale-invariant groups).
     """
 
     steps: np.ndarray

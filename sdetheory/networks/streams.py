@@ -1,7 +1,7 @@
 """Addressable randomness: the batches of a net are a function of (its seed, the step), nothing else.
 
-Counter-based: Philox4x64 keyed by (seed, purpose) with the block of 256 steps in its counter, so that a net sees the
-same data alone or in any ensemble, in any chunk, and when training is continued later.
+Counter-based: Philox4x64 keyed by (seed, purpose) with the block of 256 steps in its counter, so that a net
+sees the same data alone or in any ensemble, in any chunk, and when training is continued later.
 """
 
 import numpy as np
@@ -18,12 +18,18 @@ def generator(seed: int, purpose: int, block: int = 0) -> np.random.Generator:
 
 
 def batches(
-    labels: np.ndarray, classes: int, seed: int, first: int, last: int, batch_size: int, label_noise: float = 0.0
+    labels: np.ndarray,
+    classes: int,
+    seed: int,
+    first: int,
+    last: int,
+    batch_size: int,
+    label_noise: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Examples and their labels at steps first .. last - 1 of one net: two arrays (last - first, batch_size).
 
-    Examples are drawn uniformly with replacement from `labels` (n,); each label is, with probability `label_noise`
-    and anew each time, replaced by a uniform one out of all classes.
+    Examples are drawn uniformly with replacement from `labels` (n,); each label is, with probability
+    `label_noise` and anew each time, replaced by a uniform one out of all classes.
     """
     indices = np.empty((last - first, batch_size), dtype=np.int64)
     targets = np.empty_like(indices)

@@ -1,14 +1,15 @@
 """SGD with weight decay on an ensemble of networks, measured at every step.
 
-w <- (1 - lr wd) w - lr g with g the gradient of the batch loss, for every trainable parameter of every net. Nets run
-in chunks that stay in the processor's cache for all their steps, chunks on threads; a net's numbers do not depend on
-chunk, threads or on the other nets.
+w <- (1 - lr wd) w - lr g with g the gradient of the batch loss, for every trainable parameter of every net.
+Nets run in chunks that stay in the processor's cache for all their steps, chunks on threads; a net's numbers
+do not depend on chunk, threads or on the other nets.
 """
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -50,13 +51,14 @@ def train(
     """Train E nets for `steps` steps of SGD with weight decay; see `TrainingRecord` for what comes back.
 
     seeds: a number E (seeds 0 .. E-1), or one seed a net; a net's start and batches depend on its seed alone.
-    lr, weight_decay: a number, a callable step -> value, an array of one value a step (steps,), one a net (E, 1), or
-    both (E, steps): a scan over (lr, weight_decay, init_scale) is one ensemble. batch_size examples are drawn with
-    replacement, each label replaced by a uniform one with probability label_noise, anew at each step.
-    init_scale: factor of He's start, one number or one a net. start (E, P) replaces it; with first_step = n and
-    start = record.final a run is continued bitwise as if it had not been stopped.
+    lr, weight_decay: a number, a callable step -> value, an array of one value a step (steps,), one a net (E,
+    1), or both (E, steps): a scan over (lr, weight_decay, init_scale) is one ensemble. batch_size examples
+    are drawn with replacement, each label replaced by a uniform one with probability label_noise, anew at
+    each step. init_scale: factor of He's start, one number or one a net. start (E, P) replaces it; with
+    first_step = n and start = record.final a run is continued bitwise as if it had not been stopped.
     record_every: spacing of the records, or the steps themselves; by: norms per "layer" or per "neuron".
-    Raises ValueError before work on bad arguments; Diverged if every net left the finite numbers (else they are marked).
+    Raises ValueError before work on bad arguments; Diverged if every net left the finite numbers (else they
+    are marked).
     """
     members = _members(seeds)
     steps, first = checks.integer("steps", steps, 1), checks.integer("first_step", first_step)
@@ -69,7 +71,11 @@ def train(
     )  # fmt: skip
     parameters = _start(net, members, init_scale, start)
     workers = os.cpu_count() or 1 if threads is None else checks.integer("threads", threads, 1)
-    size = _chunk(net, len(members), run.batch_size, workers) if chunk is None else checks.integer("chunk", chunk, 1)
+    size = (
+        _chunk(net, len(members), run.batch_size, workers)
+        if chunk is None
+        else checks.integer("chunk", chunk, 1)
+    )
     out = run.room(len(groups))
     bar = tqdm(total=len(members) * (steps + 1), unit="net-step", disable=None if progress else True)
     parts = [slice(a, min(a + size, len(members))) for a in range(0, len(members), size)]
@@ -185,14 +191,20 @@ def _check_data(net: Network, data: Data, batch_size: int, label_noise: float) -
     """The data fit the network, and the batch the data."""
     checks.shape("data.inputs", data.inputs, (None, net.inputs))
     if data.classes > net.classes:
-        raise ValueError(f"`data` must have labels below the network's {net.classes} classes: it has {data.classes}")
+        raise ValueError(
+            f"`data` must have labels below the network's {net.classes} classes: it has {data.classes}"
+        )
     if checks.integer("batch_size", batch_size, 2 if net.normalises else 1) > len(data):
-        raise ValueError(f"`batch_size` must not exceed the data: batch_size={batch_size}, {len(data)} examples")
+        raise ValueError(
+            f"`batch_size` must not exceed the data: batch_size={batch_size}, {len(data)} examples"
+        )
     if checks.nonnegative("label_noise", label_noise) > 1:
         raise ValueError(f"`label_noise` must be a probability: label_noise={label_noise}")
 
 
-def _start(net: Network, members: np.ndarray, init_scale: float | np.ndarray, start: np.ndarray | None) -> np.ndarray:
+def _start(
+    net: Network, members: np.ndarray, init_scale: float | np.ndarray, start: np.ndarray | None
+) -> np.ndarray:
     if start is not None:
         return checks.shape("start", checks.finite("start", start), (len(members), net.size)).copy()
     return net.start(members, init_scale)
@@ -203,14 +215,14 @@ def _marks(record_every: int | Sequence[int] | np.ndarray, steps: int) -> np.nda
     if np.ndim(record_every) == 0:
         every = checks.integer("record_every", record_every, 1)
         return np.unique(np.append(np.arange(0, steps + 1, every), steps))
-    marks = checks.multiples("record_every", record_every, "one step", 1.0)
-    if marks[-1] > steps:
-        raise ValueError(f"`record_every` must not go beyond steps={steps}: last {marks[-1]}")
-    return marks
+    marks = checks.increasing("record_every", record_every)
+    if (marks != np.rint(marks)).any() or marks[-1] > steps:
+        raise ValueError(f"`record_every` must hold whole steps in 0 .. {steps}: record_every={marks}")
+    return marks.astype(np.int64)
 
 
 def _chunk(net: Network, nets: int, batch_size: int, threads: int) -> int:
-    """Nets a chunk: weights, gradients and activations of all of them in a few MB, and work for every thread."""
+    """Nets a chunk: their weights, gradients and activations in a few MB, and work for every thread."""
     activations = 4 * batch_size * sum(layer.outputs for layer in net.layers if isinstance(layer, Dense))
     fitting = _CACHE_BYTES // (8 * (2 * net.size + activations))
     return int(min(max(fitting, 1), _LARGEST_CHUNK, -(-nets // threads)))
@@ -219,4 +231,4 @@ def _chunk(net: Network, nets: int, batch_size: int, threads: int) -> int:
 def _pieces(first: int, last: int) -> Iterator[tuple[int, int]]:
     """Cut first .. last at the borders of the blocks of random numbers."""
     borders = [first, *range((first // BLOCK + 1) * BLOCK, last, BLOCK), last]
-    yield from zip(borders[:-1], borders[1:], strict=True)
+    yield from pairwise(borders)
