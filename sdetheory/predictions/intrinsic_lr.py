@@ -33,7 +33,8 @@ QUANTITIES = (
     Quantity("relative_variance", "1", "Var s/(E s)^2 of s = |gradient at w/|w||^2",
              r"\mathrm{Var}(s)/(Es)^2", "nonnegative"),
     Quantity("factor", "1", "lr or weight decay is divided by this", "K", "positive"),
-    Quantity("error", "1", "relative distance to equilibrium", r"\epsilon", "positive"),
+    Quantity("distance0", "1", "|gamma_0/gamma_* - 1| at t = 0", r"\delta_0", "positive"),
+    Quantity("error", "1", "|gamma_t/gamma_* - 1| to reach", r"\epsilon", "positive"),
     Quantity("correlation0", "1", "|w_0|/|w_t|", r"\tfrac{\|w_0\|}{\|w_t\|}", "positive"),
     Quantity("dimension", "1", "number of weights d", "d", "positive"),
     Quantity("degree", "1", "degree of a spherical harmonic", r"\ell", "nonnegative"),
@@ -43,7 +44,7 @@ QUANTITIES = (
     Quantity("momentum", "1", "heavy-ball momentum", r"\alpha", "nonnegative"),
 )  # fmt: skip
 (t, lr, weight_decay, trace, gamma_now, gamma0, lr_log_rate, squared_norm_now, squared_norm0, squared_gradient,
- unit_squared_gradient, step_lr, mean_square, mean_fourth, relative_variance, factor, error, correlation0, dimension,
+ unit_squared_gradient, step_lr, mean_square, mean_fourth, relative_variance, factor, distance0, error, correlation0, dimension,
  degree, strength, noise, height, momentum) = (q.symbol for q in QUANTITIES)  # fmt: skip
 
 _LLA = "Li, Lyu, Arora 2020, Reconciling modern deep learning with traditional optimization analyses"
@@ -155,9 +156,8 @@ relaxation_time = _prediction(
     1 / (4 * product), "1", _LLA, latex_name=r"\tau", where=_decays,
 )  # fmt: skip
 time_to_equilibrium = _prediction(
-    "time_to_equilibrium", "steps until |gamma/gamma_* - 1| = error",
-    sp.log(sp.Abs(gamma0 * 2 * product / trace - 1) / error) / (4 * product), "1", _LLA,
-    latex_name=r"t_\epsilon", where=(*_decays, sp.Gt(trace, 0)),
+    "time_to_equilibrium", "steps until gamma is within a relative distance of equilibrium",
+    sp.log(distance0 / error) / (4 * product), "1", _LLA, latex_name=r"t_\epsilon", where=_decays,
 )  # fmt: skip
 no_decay_effective_lr = _prediction(
     "no_decay_effective_lr", "effective learning rate long after a small start without weight decay",

@@ -4,7 +4,7 @@ A proof decides rational identities. Exponentials, roots and logarithms of a pre
 of change and algebraic relations are rational: nothing transcendental is left to decide.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sympy as sp
@@ -32,12 +32,19 @@ class LetterForm:
             table[letter] = _rate(letter, meaning, inner)
         return table
 
+    def rate(self, symbol: sp.Symbol) -> sp.Expr:
+        """d(expr)/d(symbol), rational in the letters."""
+        return sp.Add(*(sp.diff(self.expr, x) * rate for x, rate in self.rates(symbol).items()))
+
 
 def letter_form(expr: sp.Expr) -> LetterForm:
     """Replace exponentials, roots, logarithms and symbolic powers of `expr` by letters."""
-    expr = expr.replace(saturation, lambda x: (1 - sp.exp(-x)) / x).replace(_is_exp_of_asinh, _root_of_asinh)
-    reader = _Reader(expr)
-    return LetterForm(reader.read(expr), reader.meanings, tuple(reader.relations))
+    return Reader([expr]).form(expr)
+
+
+def _plain(expr: sp.Expr) -> sp.Expr:
+    """Special functions written with exponentials and roots."""
+    return expr.replace(saturation, lambda x: (1 - sp.exp(-x)) / x).replace(_is_exp_of_asinh, _root_of_asinh)
 
 
 def _rate(letter: sp.Symbol, meaning: sp.Expr, inner: sp.Expr) -> sp.Expr:
@@ -53,6 +60,19 @@ def _rate(letter: sp.Symbol, meaning: sp.Expr, inner: sp.Expr) -> sp.Expr:
     raise NotRational(f"no rational rate of change for {meaning}")
 
 
+def _gathered(product: sp.Mul) -> tuple[sp.Expr, ...]:
+    """The factors of a product, its irrational constant moved under a root: sqrt(2) sqrt(x)/2 is sqrt(x/2)."""
+    constant = sp.Mul(*(a for a in product.args if a.is_number))
+    others = [a for a in product.args if not a.is_number]
+    for i, root in enumerate(others):
+        if not constant.is_Rational and root.is_Pow and root.exp.is_Rational and not root.exp.is_Integer:
+            p, q = root.exp.p, root.exp.q
+            if (constant**q).is_Rational:
+                one = sp.Pow(constant**q * root.base**p, sp.Rational(1, q), evaluate=False)
+                return (*others[:i], one, *others[i + 1 :])
+    return product.args
+
+
 def _is_exp_of_asinh(node: sp.Expr) -> bool:
     return isinstance(node, sp.exp) and bool(node.exp.atoms(sp.asinh))
 
@@ -66,14 +86,22 @@ def _root_of_asinh(node: sp.Expr) -> sp.Expr:
     return sp.Pow(u + sp.sqrt(u**2 + 1), factor)
 
 
-class _Reader:
-    """Bottom-up replacement; equal parts share a letter, commensurable exponents share an exponential."""
+class Reader:
+    """Bottom-up replacement; equal parts share a letter, commensurable exponents share an exponential.
 
-    def __init__(self, expr: sp.Expr):
+    `exprs` are read for their exponents only, so that everything read later uses the same exponentials.
+    """
+
+    def __init__(self, exprs: Sequence[sp.Expr]):
         self.meanings: dict[sp.Symbol, sp.Expr] = {}
         self.relations: list[sp.Expr] = []
         self.known: dict[sp.Expr, sp.Symbol] = {}
-        self.rates = sorted({sp.expand(e.exp) for e in expr.atoms(sp.exp)}, key=sp.default_sort_key)
+        exponents = {sp.expand(e.exp) for expr in exprs for e in _plain(expr).atoms(sp.exp)}
+        self.exponents = sorted(exponents, key=sp.default_sort_key)
+
+    def form(self, expr: sp.Expr) -> LetterForm:
+        """The letter form of one expression; forms of one reader share their letters."""
+        return LetterForm(self.read(_plain(sp.sympify(expr))), self.meanings, tuple(self.relations))
 
     def read(self, node: sp.Expr) -> sp.Expr:
         if node.is_Symbol or node.is_Rational:
@@ -82,18 +110,22 @@ class _Reader:
             return self.exponential(sp.expand(node.exp))
         if isinstance(node, sp.log):
             return self.letter(sp.log(self.read(node.args[0])), "log")
+        if node.is_Mul:
+            return sp.Mul(*(self.read(a) for a in _gathered(node)))
         if node.is_Pow and not node.exp.is_Integer:
             return self.root(node)
-        if node.is_Add or node.is_Mul or node.is_Pow:
+        if node.is_Add or node.is_Pow:
             return node.func(*(self.read(a) for a in node.args))
         raise NotRational(f"no letter for {node}")
 
     def exponential(self, argument: sp.Expr) -> sp.Expr:
-        ratios = {other: sp.cancel(other / argument) for other in self.rates}
-        together = [ratios[other] for other in self.rates if ratios[other].is_Rational]
-        unit = argument * sp.gcd_list(together)
-        steps = sp.cancel(argument / unit)
-        return self.letter(sp.exp(unit), "E") ** steps
+        for meaning, letter in self.known.items():
+            steps = sp.cancel(argument / meaning.exp) if isinstance(meaning, sp.exp) else sp.nan
+            if steps.is_Integer:
+                return letter**steps
+        ratios = [sp.cancel(other / argument) for other in self.exponents]
+        unit = argument * sp.gcd_list([r for r in ratios if r.is_Rational] or [sp.S.One])
+        return self.letter(sp.exp(unit), "E") ** sp.cancel(argument / unit)
 
     def root(self, node: sp.Expr) -> sp.Expr:
         base, power = self.read(node.base), node.exp
