@@ -62,6 +62,14 @@ class DeepLinear(NamedTuple):
     floor: float
     inputs: np.ndarray  # (d_0, n) the data as given (identity in target form)
     targets: np.ndarray  # (d_N, n)
+    preferred_width = 8  # lanes: one 5 x 5 tile of 8 lanes fills the vector registers
+
+    def validated(self, d: int) -> "DeepLinear":
+        """Raises ValueError unless the flat weights have d = sum_j d_j d_{j-1} entries."""
+        if d != dimension(self):
+            raise ValueError(f"`w0` must have {dimension(self)} weights for widths {tuple(self.widths.tolist())}: "
+                             f"it has {d}")
+        return self
 
 
 @workspace.of(DeepLinear)
@@ -114,8 +122,8 @@ def deep_linear_from_data(inputs: Any, targets: Any, widths: Any, residual_loss:
     """Deep linear network on data: L = (1/n) sum_ij penalty((W_N ... W_1 X - Y)_ij); (1/2n) ||P X - Y||_F^2 by default.
 
     inputs: X, shape (d_0, n), one sample a column. targets: Y, shape (d_N, n). widths, residual_loss: as `deep_linear`.
-    The square loss depends on the data through C = X X^T / n and B = Y X^T / n only, so it is swept on
-    a root of C (at most d_0 columns) and the least reachable loss is a constant, `floor`.
+    The square loss depends on the data through X X^T and Y X^T only (and a constant, `floor`), so it is swept on a
+    root of X X^T, which has at most d_0 columns.
     Raises ValueError for widths or shapes that do not fit, or non-finite entries.
     """
     widths = check_widths(widths)
@@ -127,20 +135,19 @@ def deep_linear_from_data(inputs: Any, targets: Any, widths: Any, residual_loss:
     if not isinstance(check_residual_loss(residual_loss), Square):
         sweep = build_sweep(widths, inputs, targets)
         return DeepLinear(widths, sweep, residual_loss, 1.0 / samples, 0.0, inputs, targets)
-    root, seen, floor = _root_of_covariance(inputs, targets)
-    return DeepLinear(widths, build_sweep(widths, root, seen), residual_loss, 1.0, floor, inputs, targets)
+    root, seen, floor = root_of_data(inputs, targets)
+    sweep = build_sweep(widths, root, seen)
+    return DeepLinear(widths, sweep, residual_loss, 1.0 / samples, floor / samples, inputs, targets)
 
 
-def _root_of_covariance(inputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """X', Y' and c with (1/2n)||P X - Y||^2 = 1/2 ||P X' - Y'||^2 + c for all P: X' X'^T = X X^T / n."""
-    samples = inputs.shape[1]
-    left, values, right = np.linalg.svd(inputs / np.sqrt(samples), full_matrices=False)
+def root_of_data(inputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """X', Y', c with 1/2 ||P X - Y||^2 = 1/2 ||P X' - Y'||^2 + c for all P: X' X'^T = X X^T, Y' X'^T = Y X^T."""
+    left, values, right = np.linalg.svd(inputs, full_matrices=False)
     kept = values > np.finfo(float).eps * max(inputs.shape) * values.max()
     kept[0] = True
     right = right[kept]
     seen = targets @ right.T
-    unseen = (targets - seen @ right) / np.sqrt(samples)
-    return left[:, kept] * values[kept], seen / np.sqrt(samples), 0.5 * float(np.sum(unseen**2))
+    return left[:, kept] * values[kept], seen, 0.5 * float(np.sum((targets - seen @ right) ** 2))
 
 
 def scalar_chain(depth: int, target: float = 1.0) -> DeepLinear:

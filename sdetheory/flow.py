@@ -1,0 +1,111 @@
+"""Gradient flows with adaptive steps: an ensemble whose members step on their own, a vector of lanes at a time."""
+
+import hashlib
+import platform
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+
+from sdetheory import checks
+from sdetheory.dynamics.rules import GradientFlow
+from sdetheory.ensemble import Ensemble
+from sdetheory.integrators.adaptive import FAILED, Results, advance, make_memory
+from sdetheory.integrators.dop853 import DOP853
+from sdetheory.lanes.driver import automatic_threads, automatic_width
+from sdetheory.lanes.tag import tag
+from sdetheory.lanes.verbs import workspace
+
+ROUNDS = 32                   # members a lane gets in one compiled call, at most: between two signs of progress
+
+
+def solve(model: Any, dynamics: GradientFlow, w0: Any, ts: Any, integrator: DOP853 = DOP853(),
+          observe: Mapping[str, Any] | None = None, keep_states: bool = False, threads: int | None = None,
+          width: int | None = None, progress: bool | None = None) -> Ensemble:
+    """Gradient flow dw/dt = -grad L(w) - weight_decay w of an ensemble, recorded at any increasing times `ts` >= 0.
+
+    w0: (d,) or (paths, d). Every path has its own step sizes, so it does not depend on the others, on threads or on
+    width; times between two steps are filled by dense output, so `ts` does not move the steps (the last one excepted).
+    The result's `how` holds the accepted and rejected steps of every path; `diverged_step` counts accepted steps.
+
+    `sdetheory.simulate` calls this for integrators with error control and checks its arguments first.
+    Raises ValueError for invalid input, Diverged when no path reached ts[-1] (a part of them is marked instead).
+    """
+    w0 = np.atleast_2d(checks.finite("w0", w0))
+    ts = checks.increasing("ts", ts)
+    weight_decay = checks.real("weight_decay", dynamics.weight_decay) if np.isscalar(dynamics.weight_decay) else None
+    if weight_decay is None:
+        raise ValueError(f"`weight_decay` must be a number for an integrator with error control (use RK4 for schedules):"
+                         f" weight_decay={dynamics.weight_decay!r}")
+    model = model.validated(w0.shape[1]) if hasattr(model, "validated") else model
+    integrator = integrator.validated(w0.shape[1])
+    observers = {} if observe is None else dict(observe)
+    threads = automatic_threads() if threads is None else checks.integer("threads", threads, least=1)
+    width = getattr(model, "preferred_width", None) or automatic_width(len(w0)) if width is None else width
+    results = _empty(len(w0), w0.shape[1], ts.size, len(observers), keep_states)
+    with _bar(len(w0), progress) as bar:
+        _run(model, integrator, tuple(observers.values()), weight_decay, ts, w0, results, threads, width, bar)
+    return _ensemble(model, dynamics, integrator, observers, w0, ts, results, keep_states, threads, width)
+
+
+def _empty(members: int, d: int, marks: int, observers: int, keep_states: bool) -> Results:
+    """Results to be written; what is never reached stays NaN."""
+    return Results(np.full((members, marks, observers), np.nan),
+                   np.full((members, marks if keep_states else 0, d), np.nan),
+                   np.full((members, d), np.nan), np.zeros(members), np.zeros((members, 3), np.int64))
+
+
+def _bar(members: int, progress: bool | None) -> Any:
+    """A progress bar over members; None shows it on a terminal when the run is long."""
+    from tqdm import tqdm
+
+    hidden = None if progress is None else not progress
+    return tqdm(total=members, unit="path", delay=0 if progress else 2.0, disable=hidden)
+
+
+def _run(model: Any, integrator: DOP853, observers: tuple, weight_decay: float, ts: np.ndarray, w0: np.ndarray,
+         results: Results, threads: int, width: int, bar: Any) -> None:
+    """Share the members among threads in chunks of at most `ROUNDS` a lane."""
+    label, lock, members = tag(integrator, model, *observers), threading.Lock(), len(w0)
+    scratch = workspace.python(model, w0.shape[1]) + 1
+
+    def integrate(first: int, last: int) -> None:
+        memory = make_memory(w0.shape[1], len(observers), scratch, width)
+        part = Results(*(array[first:last] for array in results))
+        with np.errstate(all="ignore"):
+            advance(label, integrator, model, observers, weight_decay, ts, w0[first:last], memory, part)
+        with lock:
+            bar.update(last - first)
+
+    size = max(1, min(ROUNDS * width, -(-members // threads)))
+    chunks = [(first, min(first + size, members)) for first in range(0, members, size)]
+    if threads == 1 or len(chunks) == 1:
+        for chunk in chunks:
+            integrate(*chunk)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            for future in [pool.submit(integrate, *chunk) for chunk in chunks]:
+                future.result()
+
+
+def _ensemble(model: Any, dynamics: Any, integrator: Any, observers: dict[str, Any], w0: np.ndarray, ts: np.ndarray,
+              results: Results, keep_states: bool, threads: int, width: int) -> Ensemble:
+    accepted, rejected, status = results.counts.T
+    diverged = (status == FAILED) | ~np.isfinite(results.final).all(axis=1)
+    if diverged.all():
+        first = int(np.argmin(results.times))
+        raise checks.Diverged(float(results.times[first]), int(accepted[first]),
+                              "the step size underflowed: the flow leaves its domain or the finite numbers there")
+    values = {name: np.ascontiguousarray(results.values[:, :, j]) for j, name in enumerate(observers)}
+    how = {
+        "model": model, "dynamics": dynamics, "integrator": integrator, "paths": len(w0), "threads": threads,
+        "width": width, "accepted_steps": accepted.copy(), "rejected_steps": rejected.copy(),
+        "w0": hashlib.sha256(w0.tobytes()).hexdigest(),
+        "sources": tag(integrator, model, *observers.values()).digest,
+        "versions": {"python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__},
+    }
+    return Ensemble(ts, values, results.final, diverged, np.where(diverged, accepted, -1),
+                    results.states if keep_states else None, how)
