@@ -19,6 +19,7 @@ from sdetheory.lanes.random import Block, Gaussian
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.vector import WIDTHS
 from sdetheory.models.noise import NoNoise
+from sdetheory.plugins import canonical
 
 
 def simulate(
@@ -79,28 +80,6 @@ def simulate(
     record = _run(task, w0, numbers, threads, width, progress)
     return _ensemble(task, record, w0, numbers, names, np.asarray(ts, dtype=np.float64).reshape(-1), threads, width,
                      dynamics)
-
-
-def canonical(plugin: Any, d: int) -> Any:
-    """The plug-in with float fields as floats, arrays as float64 or int64 in C order, and its own checks passed."""
-    if not hasattr(plugin, "_fields"):
-        raise TypeError(f"a plug-in is a NamedTuple instance, with its kernels registered: got {plugin!r}")
-    fields = [_plain(value, plugin.__annotations__.get(name), d) for name, value in zip(plugin._fields, plugin, strict=True)]
-    plugin = type(plugin)(*fields)
-    return plugin.validated(d) if hasattr(plugin, "validated") else plugin
-
-
-def _plain(value: Any, annotation: Any, d: int) -> Any:
-    if hasattr(value, "_fields"):
-        return canonical(value, d)
-    if annotation in (float, "float") and isinstance(value, (int, float, np.number)):
-        return float(value)
-    if isinstance(value, (np.ndarray, list)):
-        array = np.asarray(value)
-        kind = np.int64 if array.dtype.kind in "iu" and annotation in (None, "int") else np.float64
-        kind = np.int64 if array.dtype.kind in "iub" and isinstance(value, np.ndarray) else kind
-        return np.require(array, kind, ["C", "W", "A"])
-    return value
 
 
 def _starts(w0: Any, paths: int | None) -> np.ndarray:

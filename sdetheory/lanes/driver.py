@@ -17,29 +17,29 @@ from numba.extending import overload
 from sdetheory.lanes.random import SAVED, W64, draw_coarse
 from sdetheory.lanes.tag import compiled, tag
 from sdetheory.lanes.vector import constant, float_rows, fma, lane_array, load, select, store
-from sdetheory.lanes.verbs import decode, draws, encode, extra, observe, step, substeps, workspace
+from sdetheory.lanes.verbs import decode, draws, encode, extra, measure, step, substeps, workspace
 
 CHUNK = 4                 # blocks of a task
 CHECK = 32                # steps between two looks for non-finite states
 SLICE = 1 << 24           # lanes x rows x steps of one compiled call: a fraction of a second
 
 
-def record(observers: Any, w: Any, out: Any, j: int) -> None:
-    """out[j + k] <- observer k of w."""
+def record(observers: Any, w: Any, out: Any, j: int, work: Any = None) -> None:
+    """out[j + k] <- observer k of w; without `work` for observers that need no scratch."""
     for k, observer in enumerate(observers):
-        store(out, j + k, observe(observer, w))
+        store(out, j + k, measure(observer, w, work))
 
 
 @overload(record)
-def _record(observers, w, out, j):
+def _record(observers, w, out, j, work=None):
     if len(observers) == 0:
-        return lambda observers, w, out, j: None
+        return lambda observers, w, out, j, work=None: None
     if len(observers) == 1:
-        return lambda observers, w, out, j: store(out, j, observe(observers[0], w))
+        return lambda observers, w, out, j, work=None: store(out, j, measure(observers[0], w, work))
 
-    def several(observers, w, out, j):
-        store(out, j, observe(observers[0], w))
-        record(observers[1:], w, out, j + 1)
+    def several(observers, w, out, j, work=None):
+        store(out, j, measure(observers[0], w, work))
+        record(observers[1:], w, out, j + 1, work)
 
     return several
 
@@ -67,6 +67,7 @@ def advance(tag, integrator, model, noise, generator, increment, observers, seed
     d, n = w0.shape[1], draws(noise, w0.shape[1])
     fine_steps = substeps(integrator)
     w, z, fine, work = scratch[: d], scratch[sizes[0] : sizes[1]], scratch[sizes[1] : sizes[2]], scratch[sizes[2] :]
+    shared = scratch[sizes[3] :]          # the integrator's own rows are left alone: it may remember things there
     for b in range(w0.shape[0]):
         if first == 0:
             encode(integrator, w0[b], _at(lr, 0), y[b])
@@ -74,7 +75,7 @@ def advance(tag, integrator, model, noise, generator, increment, observers, seed
         for i in range(first, last + 1):
             if k < marks.size and marks[k] == i:
                 decode(integrator, y[b], _at(lr, max(i - 1, 0)), w)
-                record(observers, w, values[b, k], 0)
+                record(observers, w, values[b, k], 0, shared)
                 if states.shape[1] > 0:
                     for j in range(d):
                         store(states[b, k], j, load(w, j))
@@ -150,13 +151,13 @@ def _to_paths(blocks: np.ndarray, paths: int) -> np.ndarray:
     return np.ascontiguousarray(rows.reshape(rows.shape[0] * rows.shape[1], *rows.shape[2:])[:paths])
 
 
-def scratch_sizes(task: Task, d: int) -> tuple[np.ndarray, int]:
-    """Where z, the fine increments and the work rows start in the scratch memory of a task, and its length."""
+def scratch_rows(task: Task, d: int) -> tuple[np.ndarray, int]:
+    """Scratch of a chunk: ends of the rows for w, z, fine increments, and the integrator; the number of rows."""
     n = draws.python(task.noise, d)
-    own = workspace.python(task.integrator, d)
-    shared = max(workspace.python(task.model, d), workspace.python(task.noise, d))
-    sizes = np.cumsum([d, substeps.python(task.integrator) * n + 2, n + 2, own + shared + 1])
-    return sizes[:3].astype(np.int64), int(sizes[3])
+    shared = max(workspace.python(plugin, d) for plugin in (task.model, task.noise, *task.observers))
+    lengths = [d, substeps.python(task.integrator) * n + 2, n + 2, workspace.python(task.integrator, d), shared + 1]
+    ends = np.cumsum(lengths)
+    return ends[:4].astype(np.int64), int(ends[4])
 
 
 def run(task: Task, w0: np.ndarray, path: np.ndarray, *, threads: int, width: int, check: int = CHECK,
@@ -169,7 +170,7 @@ def run(task: Task, w0: np.ndarray, path: np.ndarray, *, threads: int, width: in
     saved = lane_array((blocks, SAVED), width, "u8")
     values = lane_array((blocks, task.marks.size, len(task.observers)), width)
     states, final, status = (lane_array((blocks, *s), width) for s in ((kept, d), (d,), (1,)))
-    sizes, rows = scratch_sizes(task, d)
+    sizes, rows = scratch_rows(task, d)
     label = tag(task.integrator, task.model, task.noise, task.generator, task.increment, *task.observers)
     stop = False
 
@@ -178,10 +179,11 @@ def run(task: Task, w0: np.ndarray, path: np.ndarray, *, threads: int, width: in
         for first, last in _slices(task.steps, (high - low) * width * (d + 8)):
             if stop:
                 return
-            advance(label, task.integrator, task.model, task.noise, task.generator, task.increment, task.observers,
-                    W64(task.seed), task.coarsen, task.dt, task.lr, task.weight_decay, task.marks, check, first, last,
-                    start[part], numbers[part], y[part], saved[part], values[part], states[part], final[part],
-                    status[part], scratch, sizes)
+            with np.errstate(all="ignore"):           # plain Python would warn where compiled code does not
+                advance(label, task.integrator, task.model, task.noise, task.generator, task.increment, task.observers,
+                        W64(task.seed), task.coarsen, task.dt, task.lr, task.weight_decay, task.marks, check, first, last,
+                        start[part], numbers[part], y[part], saved[part], values[part], states[part], final[part],
+                        status[part], scratch, sizes)
             if tick is not None:
                 tick((min(high * width, paths) - low * width) * (last - first))
 

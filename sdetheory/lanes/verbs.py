@@ -91,3 +91,11 @@ decode = verb("decode", "integrator", "y", "lr", "w", default=_copy_out)
 # ---- observers
 
 observe = verb("observe", "observer", "w")                    # -> lane
+
+
+def _by_observe(observer: Any, w: Any, work: Any) -> Any:
+    """An observer that needs no scratch."""
+    return observe(observer, w)
+
+
+measure = verb("measure", "observer", "w", "work", default=_by_observe)      # the same, for one that needs scratch
