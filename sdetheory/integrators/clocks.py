@@ -12,10 +12,10 @@ import numpy as np
 from numba import njit
 
 from sdetheory import checks
-from sdetheory.integrators.elementary import log1p_ratio
-from sdetheory.lanes.vector import sqrt
+from sdetheory.integrators.elementary import arctan_ratio, log1p_ratio
+from sdetheory.lanes.vector import absolute, fma, select, sqrt
 
-_TINY = 1e-300
+_ULP = 2.3e-16
 
 
 @njit(error_model="numpy")
@@ -25,22 +25,50 @@ def growth(x: float) -> float:
 
 
 @njit(error_model="numpy")
+def norm_after(m: Any, lr: float, weight_decay: float, trace: Any, dt: float) -> Any:
+    """|w(t+dt)|^2 from m = |w(t)|^2 for a trace (scalar or lanes) that stands still during dt."""
+    decay = 2.0 * lr * weight_decay * dt
+    swell = growth(decay)
+    swollen = 1.0 + decay * swell
+    return sqrt(fma(m, m, trace * (lr * lr * dt * swell * (1.0 + swollen)))) * (1.0 / swollen)
+
+
+@njit(error_model="numpy")
 def advance(m: Any, lr: float, weight_decay: float, trace: float, dt: float) -> tuple[Any, Any, Any]:
     """From m = |w(t)|^2: |w(t+dt)|^2, 1 - e^{-S A / 2} and B of the step.
 
     Without its decay |w|^2 grows to g = sqrt(m^2 + 2 lr^2 S (e^{4 lr wd dt} - 1)/(4 lr wd)), and e^{-S A / 2} = sqrt(m/g)
-    needs no exponential; B is a logarithm of a sum of positive terms.
+    needs no exponential; B is a logarithm of a sum of positive terms.  Few divisions: they cost most here.
     """
     decay = 2.0 * lr * weight_decay
     swell = growth(decay * dt)
     swollen = 1.0 + decay * dt * swell                    # e^{2 lr wd dt}
     gain = lr * lr * trace * dt * swell * (1.0 + swollen)
-    grown = sqrt(m * m + gain)
-    turned = gain / (grown * (grown + m)) / (1.0 + sqrt(m / grown))
-    root = lr * np.sqrt(trace)
-    share = root / (m * np.sqrt(decay) + root + _TINY)
-    rate = lr * dt * swell * (share * (1.0 + swollen) / (grown + m) + (1.0 - share) / m)
-    return grown / swollen, turned, rate * log1p_ratio(np.sqrt(decay * trace) * rate)
+    grown = sqrt(fma(m, m, gain))
+    total = grown + m
+    middle = grown + sqrt(m * grown)
+    if decay < 0.0:
+        after = grown / swollen
+        return after, gain / (total * middle), _swelling_clock(m, after, lr, decay, trace, dt)
+    root, pull = lr * np.sqrt(trace), np.sqrt(decay)
+    if root + pull == 0.0:
+        pull = 1.0                                        # neither noise nor decay: the rate is 1/m for any pull
+    whole = fma(m, pull, root)
+    inverse = 1.0 / (total * middle * whole)
+    rate = lr * dt * swell * fma(pull, total, root * (1.0 + swollen)) * middle * inverse
+    after = grown * (1.0 / swollen)
+    after = select(absolute(after - m) <= _ULP * m, m, after)     # at equilibrium rounding alone would keep it moving
+    return after, gain * whole * inverse, rate * log1p_ratio(np.sqrt(decay * trace) * rate)
+
+
+@njit(error_model="numpy")
+def _swelling_clock(m: Any, after: Any, lr: float, decay: float, trace: float, dt: float) -> Any:
+    """B for negative weight decay (a gauge change needs it): arctan(c x)/c, c^2 = -decay S."""
+    swell, swollen = growth(decay * dt), np.exp(decay * dt)
+    power = lr * lr * trace
+    risen = lr * dt * swell * (1.0 + swollen) / (swollen * swollen) * (power - decay * m * m) / (after + m)
+    x = risen / (power - decay * m * after)
+    return x * arctan_ratio(np.sqrt(-decay * trace) * x)
 
 
 @njit(error_model="numpy")

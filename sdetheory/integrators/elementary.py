@@ -9,7 +9,7 @@ from typing import Any
 
 from numba import njit
 
-from sdetheory.lanes.vector import floor, fma, from_bits, maximum, minimum, select, sqrt, to_bits
+from sdetheory.lanes.vector import any_lane, floor, fma, from_bits, maximum, minimum, select, sqrt, to_bits
 
 _EXP = tuple(1.0 / factorial(k) for k in range(14))
 _ATANH = tuple(1.0 / (2 * k + 1) for k in range(11))
@@ -48,13 +48,8 @@ def exponential(x: Any) -> Any:
 
 
 @njit(error_model="numpy")
-def logarithm(x: Any) -> Any:
-    """ln x for positive normal x: x = 2^k m with m in [1/sqrt 2, sqrt 2), ln m = 2 artanh((m-1)/(m+1))."""
-    shifted = to_bits(x) + 0x00095F619980C433             # adds 1 - 1/sqrt 2: the exponent now rounds to nearest
-    k = from_bits((shifted >> 52) | 0x4330000000000000) - 4503599627371519.0
-    m = from_bits((shifted & 0x000FFFFFFFFFFFFF) + 0x3FE6A09E667F3BCD)
-    s = (m - 1.0) / (m + 1.0)
-    y = s * s
+def _artanh_ratio(y: Any) -> Any:
+    """artanh(s)/s from y = s^2 <= 0.04."""
     p = fma(y, _ATANH[10], _ATANH[9])
     p = fma(y, p, _ATANH[8])
     p = fma(y, p, _ATANH[7])
@@ -64,25 +59,48 @@ def logarithm(x: Any) -> Any:
     p = fma(y, p, _ATANH[3])
     p = fma(y, p, _ATANH[2])
     p = fma(y, p, _ATANH[1])
-    p = fma(y, p, 1.0)
-    return fma(k, _LN2_HIGH, fma(2.0 * s, p, k * _LN2_LOW))
+    return fma(y, p, 1.0)
+
+
+@njit(error_model="numpy")
+def logarithm(x: Any) -> Any:
+    """ln x for positive normal x: x = 2^k m with m in [1/sqrt 2, sqrt 2), ln m = 2 artanh((m-1)/(m+1))."""
+    shifted = to_bits(x) + 0x00095F619980C433             # adds 1 - 1/sqrt 2: the exponent now rounds to nearest
+    k = from_bits((shifted >> 52) | 0x4330000000000000) - 4503599627371519.0
+    m = from_bits((shifted & 0x000FFFFFFFFFFFFF) + 0x3FE6A09E667F3BCD)
+    s = (m - 1.0) / (m + 1.0)
+    return fma(k, _LN2_HIGH, fma(2.0 * s, _artanh_ratio(s * s), k * _LN2_LOW))
 
 
 @njit(error_model="numpy")
 def log1p_ratio(y: Any) -> Any:
-    """ln(1 + y)/y for y >= 0, 1 at y = 0: the rounding of 1 + y cancels in the quotient (Kahan)."""
-    u = 1.0 + y
-    rounded = u - 1.0
-    return select(rounded == 0.0, 1.0 - 0.5 * y, logarithm(u) / maximum(rounded, _TINY))
+    """ln(1 + y)/y for y >= 0, 1 at y = 0: by artanh(y/(2 + y)) for y <= 1/2, else by the logarithm."""
+    large = y > 0.5
+    inverse = 1.0 / (2.0 + y)
+    s = y * inverse
+    near = 2.0 * inverse * _artanh_ratio(s * s)
+    if not any_lane(large):
+        return near
+    return select(large, logarithm(1.0 + y) / maximum(y, 0.5), near)
 
 
 @njit(error_model="numpy")
-def cos_sinc(square: Any) -> Any:
-    """(cos r, sin r / r) from r^2 >= 0: whole turns removed, then the half-angle formulas."""
-    r = sqrt(square)
-    turns = floor(fma(r, _PER_TURN, 0.5))
-    h = 0.5 * fma(turns, -_TURN_LOW, fma(turns, -_TURN_HIGH, r))
-    y = h * h
+def arctan_ratio(y: Any) -> Any:
+    """arctan(y)/y for y >= 0: three half angles, then the series."""
+    t = y / (1.0 + sqrt(1.0 + y * y))
+    t = t / (1.0 + sqrt(1.0 + t * t))
+    t = t / (1.0 + sqrt(1.0 + t * t))
+    p = 0.0 * t
+    square = -t * t
+    for k in range(11, -1, -1):
+        p = fma(square, p, 1.0 / (2 * k + 1))
+    return select(y > _TINY, 8.0 * t * p / maximum(y, _TINY), 1.0 + 0.0 * y)
+
+
+@njit(error_model="numpy")
+def _small_cos_sinc(square: Any) -> tuple[Any, Any]:
+    """(cos r, sin r / r) for r^2 <= 10 by half the angle, with neither root nor quotient."""
+    y = 0.25 * square
     s = fma(y, _SIN[10], _SIN[9])
     s = fma(y, s, _SIN[8])
     s = fma(y, s, _SIN[7])
@@ -92,7 +110,7 @@ def cos_sinc(square: Any) -> Any:
     s = fma(y, s, _SIN[3])
     s = fma(y, s, _SIN[2])
     s = fma(y, s, _SIN[1])
-    s = fma(y, s, 1.0) * h
+    s = fma(y, s, 1.0)
     c = fma(y, _COS[11], _COS[10])
     c = fma(y, c, _COS[9])
     c = fma(y, c, _COS[8])
@@ -104,4 +122,18 @@ def cos_sinc(square: Any) -> Any:
     c = fma(y, c, _COS[2])
     c = fma(y, c, _COS[1])
     c = fma(y, c, 1.0)
-    return fma(-2.0 * s, s, 1.0), select(r > _TINY, 2.0 * s * c / maximum(r, _TINY), 1.0 + 0.0 * r)
+    return fma(-2.0 * y * s, s, 1.0), s * c
+
+
+@njit(error_model="numpy")
+def cos_sinc(square: Any) -> tuple[Any, Any]:
+    """(cos r, sin r / r) from r^2 >= 0; whole turns are removed first in the lanes that need it."""
+    large = square > 10.0
+    if not any_lane(large):
+        return _small_cos_sinc(square)
+    r = sqrt(square)
+    turns = floor(fma(r, _PER_TURN, 0.5))
+    rest = fma(turns, -_TURN_LOW, fma(turns, -_TURN_HIGH, r))
+    rest = select(large, rest, 0.0 * rest)
+    cosine, sinc = _small_cos_sinc(select(large, rest * rest, square))
+    return cosine, select(large, sinc * rest / maximum(r, _TINY), sinc)

@@ -8,11 +8,9 @@ affine in each coordinate, and saves an array and a pass.
 
 from typing import Any
 
-import numpy as np
-
 from sdetheory.integrators.elementary import exponential
 from sdetheory.lanes.dispatch import verb
-from sdetheory.lanes.vector import fma, load, sqrt, store
+from sdetheory.lanes.vector import constant, fma, load, sqrt, store
 from sdetheory.lanes.verbs import gradient
 from sdetheory.models.scale_invariant import Circle, Rayleigh, VonMisesFisher
 
@@ -34,6 +32,10 @@ def _midpoint(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> None:
 half_flow = verb("half_flow", "model", "w", "q", "s", "out", "work", default=_midpoint)
 
 
+def _nothing_to_begin(model: Any, s: Any, out: Any) -> None:
+    """Any model: the flow depends on the direction."""
+
+
 def _prepare_by_filling(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> Any:
     """Any model: move the whole direction."""
     half_flow(model, w, q, s, out, work)
@@ -45,18 +47,26 @@ def _coordinate_of_filled(model: Any, c: Any, v: Any, i: int, out: Any) -> Any:
     return load(out, i)
 
 
-# The pointwise pair: prepare_flow returns what the coordinates share, flow_coordinate the moved i-th coordinate.
+# The pointwise form.  begin_flow keeps in `out` (d rows) what depends on s alone: it is called when s changes, and `out` is
+# left alone until then; prepare_flow returns what the coordinates share; flow_coordinate is the moved i-th coordinate.
+begin_flow = verb("begin_flow", "model", "s", "out", default=_nothing_to_begin)
 prepare_flow = verb("prepare_flow", "model", "w", "q", "s", "out", "work", default=_prepare_by_filling)
 flow_coordinate = verb("flow_coordinate", "model", "c", "v", "i", "out", default=_coordinate_of_filled)
+
+
+@begin_flow.of(VonMisesFisher)
+def _begin_moebius(model: Any, s: Any, out: Any) -> None:
+    """e^{-r}, r = k s."""
+    store(out, 0, exponential(-model.k * s))
 
 
 @prepare_flow.of(VonMisesFisher)
 def _prepare_moebius(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> Any:
     """w + (sinh r + (cosh r - 1) <mu, w>) mu with r = k s, times 2 e^{-r}."""
-    along = 0.0
+    along = constant(w, 0.0)
     for i in range(w.size):
         along = fma(model.mu[i], load(w, i), along)
-    e = exponential(-model.k * s)
+    e = load(out, 0)
     return 2.0 * e, (1.0 - e) * fma(1.0 + e, sqrt(q), (1.0 - e) * along)
 
 
@@ -66,28 +76,30 @@ def _moebius(model: Any, c: Any, v: Any, i: int, out: Any) -> Any:
     return fma(c[1], model.mu[i], c[0] * v)
 
 
-@prepare_flow.of(Rayleigh)
-def _prepare_exponentials(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> Any:
-    """e^{-2 s a} w, with a measured from its smallest entry so that nothing overflows."""
-    least = np.inf
-    for i in range(w.size):
+@begin_flow.of(Rayleigh)
+def _begin_exponentials(model: Any, s: Any, out: Any) -> None:
+    """e^{-2 s (a_i - min a)}: measured from the smallest entry nothing overflows."""
+    least = model.a[0]
+    for i in range(model.a.size):
         least = min(least, model.a[i])
-    return -2.0 * s, 2.0 * s * least
+    for i in range(model.a.size):
+        store(out, i, exponential(-2.0 * (model.a[i] - least) * s))
 
 
-@flow_coordinate.of(Rayleigh)
-def _exponential(model: Any, c: Any, v: Any, i: int, out: Any) -> Any:
-    """e^{-2 s (a_i - min a)} w_i."""
-    return v * exponential(fma(c[0], model.a[i], c[1]))
+@begin_flow.of(Circle)
+def _begin_circle(model: Any, s: Any, out: Any) -> None:
+    """(e^{-2 h s}, 1)."""
+    store(out, 0, exponential(-2.0 * model.h * s))
+    store(out, 1, 1.0)
 
 
-@prepare_flow.of(Circle)
-def _prepare_circle(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> Any:
-    """(e^{-2 h s} x, y)."""
-    return (exponential(-2.0 * model.h * s),)
+@prepare_flow.of(Rayleigh, Circle)
+def _prepare_factors(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> Any:
+    """Nothing but the factors."""
+    return (q,)
 
 
-@flow_coordinate.of(Circle)
-def _circle(model: Any, c: Any, v: Any, i: int, out: Any) -> Any:
-    """The first coordinate shrinks, the second stays."""
-    return c[0] * v if i == 0 else 1.0 * v
+@flow_coordinate.of(Rayleigh, Circle)
+def _factor(model: Any, c: Any, v: Any, i: int, out: Any) -> Any:
+    """The factor times w_i."""
+    return v * load(out, i)

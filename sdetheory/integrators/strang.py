@@ -6,11 +6,14 @@ without a loss E<w_t, w_0> is exact, without noise the flow is; in between the w
 
 from typing import Any, NamedTuple
 
+from numba import njit
+
 from sdetheory.integrators.clocks import advance
 from sdetheory.integrators.geodesic import geodesic, step_variance, store_coefficients
-from sdetheory.integrators.half_flow import flow_coordinate, prepare_flow
+from sdetheory.integrators.half_flow import begin_flow, flow_coordinate, prepare_flow
+from sdetheory.integrators.sphere_state import join, split
 from sdetheory.lanes.dispatch import verb
-from sdetheory.lanes.vector import constant, fma, load, sqrt, store
+from sdetheory.lanes.vector import any_lane, constant, fma, load, store
 from sdetheory.lanes.verbs import decode, encode, extra, step, workspace
 from sdetheory.models.noise import Isotropic, NoisyLinearBatch, NoNoise
 
@@ -73,32 +76,37 @@ def _extra(integrator: Any, d: int) -> int:
 
 @workspace.of(StrangGeodesic)
 def _workspace(integrator: Any, d: int) -> int:
-    """The moved direction, and the middle point of a midpoint rule."""
-    return 2 * d
+    """The moved direction (or the factors of the flow), the clocks, and the middle point of a midpoint rule."""
+    return 2 * d + 7
 
 
 @encode.of(StrangGeodesic)
 def _encode(integrator: Any, w: Any, lr: float, y: Any) -> None:
     """Direction and squared norm apart; the table of the matched step."""
-    d = w.size
-    q = 0.0
-    for i in range(d):
-        q = fma(load(w, i), load(w, i), q)
-    for i in range(d):
-        store(y, i, load(w, i) / sqrt(q))
-    store(y, d, q)
-    store(y, d + 1, 1.0)
-    if d > 2:
-        store_coefficients(d - 1.0, y, d + 2)
+    split(integrator, w, lr, y)
+    if w.size > 2:
+        store_coefficients(w.size - 1.0, y, w.size + 2)
 
 
-@decode.of(StrangGeodesic)
-def _decode(integrator: Any, y: Any, lr: float, w: Any) -> None:
-    """w = |w| times the direction."""
-    d = w.size
-    scale = sqrt(load(y, d) / load(y, d + 1))
-    for i in range(d):
-        store(w, i, scale * load(y, i))
+decode.of(StrangGeodesic)(join)
+
+
+@njit(error_model="numpy")
+def _clocks(model: Any, noise: Any, lr: float, weight_decay: float, dt: float, y: Any, memory: Any, out: Any) -> None:
+    """memory <- |w|^2 after the step, variance of the noise step, B/2; kept while every lane asks for the same again.
+
+    At equilibrium |w|^2 stands still, and with it everything here, the exponentials of the flow included.
+    """
+    d = y.size - 17
+    m = load(y, d)
+    same = (m == load(memory, 0)) & (load(memory, 1) == lr) & (load(memory, 2) == weight_decay) & (load(memory, 3) == dt)
+    if not any_lane(~same):
+        return
+    after, turned, clock = advance(m, lr, weight_decay, isotropic_trace(noise, d), dt)
+    begin_flow(model, 0.5 * clock, out)
+    for k, value in enumerate((m, lr + 0.0 * m, weight_decay + 0.0 * m, dt + 0.0 * m, after,
+                               step_variance(turned, d - 1.0, y, d + 2), 0.5 * clock)):
+        store(memory, k, value)
 
 
 @step.of(StrangGeodesic)
@@ -106,11 +114,11 @@ def _step(integrator: Any, model: Any, noise: Any, lr: float, weight_decay: floa
           y: Any, z: Any, work: Any) -> None:
     """Drift B/2, noise A, drift B/2: every substep keeps the sphere, so only the last one's length is remembered."""
     d = y.size - 17
-    w, out, rest = y[:d], work[:d], work[d:]
-    m, turned, clock = advance(load(y, d), lr, weight_decay, isotropic_trace(noise, d), dt)
-    half = 0.5 * clock
+    w, out, memory, rest = y[:d], work[:d], work[d : d + 7], work[d + 7 :]
+    _clocks(model, noise, lr, weight_decay, dt, y, memory, out)
+    half = load(memory, 6)
     c = prepare_flow(model, w, load(y, d + 1), half, out, rest)
-    ww, wz, zz = 0.0, 0.0, 0.0
+    ww, wz, zz = constant(w, 0.0), constant(w, 0.0), constant(w, 0.0)
     for i in range(d):
         v = flow_coordinate(model, c, load(w, i), i, out)
         x = ambient(noise, v, z, i)
@@ -118,15 +126,15 @@ def _step(integrator: Any, model: Any, noise: Any, lr: float, weight_decay: floa
         ww = fma(v, v, ww)
         wz = fma(v, x, wz)
         zz = fma(x, x, zz)
-    along, across = geodesic(step_variance(turned, d - 1.0, y, d + 2), ww, wz, zz)
+    along, across = geodesic(load(memory, 5), ww, wz, zz)
     for i in range(d):
         v = load(w, i)
         store(w, i, fma(along, v, across * ambient(noise, v, z, i)))
-    c = prepare_flow(model, w, constant(m, 1.0), half, out, rest)
-    q = 0.0
+    c = prepare_flow(model, w, constant(w, 1.0), half, out, rest)
+    q = constant(w, 0.0)
     for i in range(d):
         v = flow_coordinate(model, c, load(w, i), i, out)
         store(w, i, v)
         q = fma(v, v, q)
-    store(y, d, m)
+    store(y, d, load(memory, 4))
     store(y, d + 1, q)
