@@ -1,11 +1,16 @@
-"""The machine's own limits, measured in the same run: normal variates a second, multiply-adds a second."""
+"""The machine's own limit of an SDE step: normal variates alone, as fast as each generator makes them."""
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numba
 import numpy as np
+
+from sdetheory.lanes.random import SAVED, Block, Gaussian, Philox, draw
+from sdetheory.lanes.vector import float_rows, lane_array, load
+
+from .workloads import NormalisedSDE
 
 LANES = 64
 U = np.uint64
@@ -31,19 +36,20 @@ def _log(u):
 def _sine_cosine(t):
     """sin and cos of pi t / 2 for t in (-1, 1)."""
     y = t * t
-    s = t * (1.570796326794896439 + y * (-0.6459640975062232278 + y * (0.07969262624568336343 + y * (-0.00468175413144706254
-        + y * (1.604411695069251063e-4 + y * (-3.598810706313679529e-6 + y * (5.688318064017795329e-8
-        - y * 6.449471237809134035e-10)))))))  # fmt: skip
-    c = 0.9999999999999980599 + y * (-1.233700550135921475 + y * (0.2536695078958309265 + y * (-0.02086348072159005524
-        + y * (9.19260110598354416e-4 + y * (-2.520169138273590043e-5 + y * (4.706713995845051977e-7
-        - y * 6.128934583773126194e-9))))))  # fmt: skip
+    s = t * (1.570796326794896439 + y * (-0.6459640975062232278 + y * (0.07969262624568336343
+        + y * (-0.00468175413144706254 + y * (1.604411695069251063e-4 + y * (-3.598810706313679529e-6
+        + y * (5.688318064017795329e-8 - y * 6.449471237809134035e-10)))))))  # fmt: skip
+    c = 0.9999999999999980599 + y * (-1.233700550135921475 + y * (0.2536695078958309265
+        + y * (-0.02086348072159005524 + y * (9.19260110598354416e-4 + y * (-2.520169138273590043e-5
+        + y * (4.706713995845051977e-7 - y * 6.128934583773126194e-9))))))  # fmt: skip
     return s, c
 
 
 @numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
 def fused_normals(seed, rounds, out):
-    """`rounds` times 2 x LANES normals: xoshiro256++ in plain loops over lanes, then Box-Muller; out (2, LANES) keeps the last ones."""
-    s0, s1, s2, s3 = (np.empty(LANES, np.uint64), np.empty(LANES, np.uint64), np.empty(LANES, np.uint64), np.empty(LANES, np.uint64))
+    """`rounds` times 2 x LANES normals into out (2, LANES): xoshiro256++ and Box-Muller, plain loops over lanes."""
+    s0, s1 = np.empty(LANES, np.uint64), np.empty(LANES, np.uint64)
+    s2, s3 = np.empty(LANES, np.uint64), np.empty(LANES, np.uint64)
     x = U(seed)
     for l in range(LANES):
         for k in range(4):
@@ -86,3 +92,60 @@ def fused_normals(seed, rounds, out):
             sine, cosine = _sine_cosine(2.0 * np.uint64((two >> C12) | ONE).view(np.float64) - 3.0)
             cosines[l] = radius * np.uint64(np.float64(cosine).view(np.uint64) ^ (two << C63)).view(np.float64)
             sines[l] = radius * sine
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def own_normals(increment, generator, seed, path, steps, saved, z, n):
+    """The increments of `steps` steps of one block of paths, each overwriting the last: a step without the step."""
+    for step in range(steps):
+        draw(increment, generator, seed, load(path, 0), step, saved, z, n)
+
+
+def _threaded(task: Callable[[int], Any], count: int, threads: int) -> Callable[[], Any]:
+    def run() -> None:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(task, range(count)))
+
+    return run
+
+
+def fused(case: NormalisedSDE, threads: int = 2) -> Callable[[], Any]:
+    """As many normals as the workload uses, from one hand-fused loop without addresses."""
+    fused_normals(1, 1, np.empty((2, LANES)))
+    rounds = round(case.normals / threads / (2 * LANES))
+    return _threaded(lambda i: fused_normals(i, rounds, np.empty((2, LANES))), threads, threads)
+
+
+def own(case: NormalisedSDE, threads: int = 2, generator: Any = Block(256), width: int = 32) -> Callable[[], Any]:
+    """The normals of the workload from this package's generators, addressable by (seed, path, step)."""
+    paths, d = case.w0.shape
+    blocks = -(-paths // width)
+
+    def task(block: int, steps: int = case.steps) -> None:
+        path = lane_array(1, width, "u8")
+        float_rows(path)[:] = np.arange(block * width, (block + 1) * width)
+        z, saved = lane_array(d + 2, width), lane_array(SAVED, width, "u8")
+        own_normals(Gaussian(), generator, np.uint64(7), path, steps, saved, z, d)
+
+    task(0, 1)
+    return _threaded(task, blocks, threads)
+
+
+def numpy_sfc64(case: NormalisedSDE, threads: int = 2) -> Callable[[], Any]:
+    """The normals of the workload from numpy's fastest generator, into a buffer that stays in the cache."""
+
+    def task(thread: int) -> None:
+        rng, z = np.random.Generator(np.random.SFC64(thread)), np.empty(8192)
+        for _ in range(round(case.normals / threads / z.size)):
+            rng.standard_normal(out=z)
+
+    return _threaded(task, threads, threads)
+
+
+LIMITS = {
+    "normals alone: one fused loop": fused,
+    "normals alone: Block(256)": own,
+    "normals alone: Philox": lambda case, threads=2: own(case, threads, Philox()),
+    "normals alone: numpy SFC64": numpy_sfc64,
+}
+LIMIT_SHARE = {name: 0.1 if "numpy" in name else 0.3 for name in LIMITS}

@@ -1,0 +1,81 @@
+"""Run one workload: candidate against every rival installed, against the normals limit, and one thread against two."""
+
+from collections.abc import Callable
+from typing import Any
+
+from .agreement import compare
+from .candidate import PREPARE
+from .machine import LIMIT_SHARE, LIMITS
+from .rivals import CANDIDATE_SHARE, RIVALS, Rival
+from .timing import Race, alternate, interleave
+from .workloads import NormalisedSDE, workload
+
+Tick = Callable[[str], Any]
+
+
+def _row(rival: Rival, share: float) -> dict[str, Any]:
+    return {"name": rival.name, "version": rival.version, "share": share, "status": "not installed"}
+
+
+def _timed(race: Race, name: str) -> dict[str, Any]:
+    ratio = race.ratio(name)
+    return {
+        "seconds": race.seconds(name),
+        "ratio": ratio.median,
+        "low": ratio.low,
+        "high": ratio.high,
+        "processor_ratio": race.processor_ratio(name),
+    }
+
+
+def check(name: str, tick: Tick = lambda text: None, size: str = "check") -> list[dict[str, Any]]:
+    """One row a rival: not installed, agrees or DISAGREES, with the deviation found on the small workload."""
+    case = workload(name, size)
+    tick(f"{name}: candidate, first call")
+    ours = PREPARE[name](case)()
+    rows = []
+    for rival in RIVALS[name]:
+        row = _row(rival, 1.0)
+        if rival.version is not None:
+            tick(f"{name}: does {rival.name} agree?")
+            verdict = compare(case, ours, rival.prepare(case)())
+            row |= {"status": str(verdict), "agrees": verdict.passed}
+        rows.append(row)
+    return rows
+
+
+def race(name: str, quick: bool = False, repeats: int = 5, tick: Tick = lambda text: None) -> dict[str, Any]:
+    """Rows of rivals that agree, timed between runs of the candidate; for the SDEs the limit rows too."""
+    rows = check(name, tick)
+    case, calls = workload(name), {}
+    for rival, row in zip(RIVALS[name], rows, strict=True):
+        row["share"] = rival.quick_share if quick else rival.share
+        if row.get("agrees"):
+            tick(f"{name}: {rival.name}, compiling")
+            calls[rival.name] = (rival.prepare(case.part(row["share"])), row["share"])
+    limits = []
+    if isinstance(case, NormalisedSDE):
+        for limit, prepare in LIMITS.items():
+            part = LIMIT_SHARE[limit] / (5 if quick else 1)
+            calls[limit] = (prepare(case.part(part)), part)
+            limits.append({"name": limit, "share": part})
+    share = CANDIDATE_SHARE[name][quick]
+    ours = PREPARE[name](case.part(share))
+    timed = interleave(ours, calls, repeats, share, lambda text: tick(f"{name}: {text}"))
+    for row in rows + limits:
+        if row["name"] in timed.rivals:
+            row |= _timed(timed, row["name"])
+    result = {"candidate": {"seconds": timed.seconds(), "share": share}, "rivals": rows, "limits": limits}
+    if isinstance(case, NormalisedSDE):
+        for row in limits:
+            row["normals_per_second"] = case.normals / row["seconds"]
+        result["candidate"]["normals_per_second"] = case.normals / timed.seconds()
+    return result
+
+
+def speed_up(name: str, quick: bool = False, repeats: int = 5) -> dict[str, float]:
+    """Time on one thread over time on two, alternating."""
+    share = CANDIDATE_SHARE[name][quick] * (0.5 if not quick else 1.0)
+    case = workload(name).part(share)
+    ratio = alternate(PREPARE[name](case, 1), PREPARE[name](case, 2), repeats)
+    return {"ratio": ratio.median, "low": ratio.low, "high": ratio.high}

@@ -1,0 +1,90 @@
+"""The report of a run: a table for the eyes, JSON for machines."""
+
+import json
+import os
+import pathlib
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+import numba
+import numpy as np
+
+from .goals import goals
+from .workloads import TITLES
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as file:
+            name = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {
+        "processor": name,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+    }
+
+
+def _race_lines(name: str, race: dict[str, Any]) -> Iterator[str]:
+    yield f"\n{name}: {TITLES[name]}"
+    yield f"  {'':34}{'version':>9}{'part run':>9}{'seconds':>10}{'ratio':>8}{'least-most':>14}{'cpu ratio':>10}"
+    ours = race["candidate"]
+    yield f"  {'sdetheory':34}{'':9}{ours['share']:9.3g}{ours['seconds']:10.3g}{1:8.2f}"
+    for row in race["rivals"] + race["limits"]:
+        start = f"  {row['name']:34}{row.get('version') or '':>9}"
+        if "ratio" not in row:
+            yield f"{start}  {row['status']}"
+            continue
+        spread = f"{row['low']:.3g}-{row['high']:.3g}"
+        end = f"{row['ratio']:8.3g}{spread:>14}{row['processor_ratio']:10.3g}"
+        speed = f"  {row['normals_per_second'] / 1e6:.0f} M/s" if "normals_per_second" in row else ""
+        yield f"{start}{row['share']:9.3g}{row['seconds']:10.3g}{end}{speed}"
+    if "normals_per_second" in ours:
+        yield f"  sdetheory uses {ours['normals_per_second'] / 1e6:.0f} M normals a second"
+
+
+def _study_lines(study: dict[str, Any]) -> Iterator[str]:
+    rows = study["rows"]
+    yield "\nTime to relative error 1e-3 of an equilibrium expectation (ratio of peer's time to ours)"
+    pairs = list(rows[0]["ratios"])
+    yield f"  {'case':22}{'exact':>9}" + "".join(f"{pair:>22}" for pair in pairs)
+    for row in rows:
+        cells = "".join(f"{row['ratios'][pair]:22.3g}" for pair in pairs)
+        yield f"  {row['case']:22}{row['exact']:9.5f}{cells}"
+
+
+def _goal_lines(results: dict[str, Any]) -> Iterator[str]:
+    yield f"\n{'goal':78}{'measured':>10}{'must':>8}{'aim':>8}  reached"
+    for goal in goals(results):
+        sign = ">=" if goal.more else "<="
+        measured = f"{goal.measured:.3g}{goal.unit}"
+        yield f"{goal.text:78}{measured:>10}{sign + format(goal.must, 'g'):>8}{sign + format(goal.aim, 'g'):>8}  {goal.verdict}"
+
+
+def lines(results: dict[str, Any]) -> Iterator[str]:
+    """The report, line by line."""
+    about = results["machine"]
+    yield f"{about['processor']}, {about['cores']} cores, load {about['load']:.1f} at the start"
+    yield f"Python {about['python']}, numpy {about['numpy']}, numba {about['numba']}; {results['mode']} run"
+    yield "seconds: medians, scaled from the part run to the whole; ratio: to sdetheory, timed before and after"
+    for name, race in results.get("races", {}).items():
+        yield from _race_lines(name, race)
+    if results.get("study"):
+        yield from _study_lines(results["study"])
+    yield from _goal_lines(results)
+
+
+def save(results: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
+    """Write benchmarks.json (with the goals) and benchmarks.txt into the folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    table = [goal._asdict() | {"verdict": goal.verdict} for goal in goals(results)]
+    (out / "benchmarks.json").write_text(json.dumps(results | {"goals": table}, indent=1, default=float) + "\n")
+    (out / "benchmarks.txt").write_text("\n".join(lines(results)) + "\n")
+    return [out / "benchmarks.json", out / "benchmarks.txt"]
