@@ -70,6 +70,8 @@ def _refused(
     companions: Sequence[sp.Expr],
 ) -> bool:
     """A mutant is refused when a residual is refuted, or when the mutant is not even defined (0/0)."""
+    if mutant.has(sp.zoo, sp.nan):
+        return True
     face = Face(mutant, companions)
     left = [sp.sympify(r) for r in residuals(face)]
     if any(r.has(sp.zoo, sp.nan) for r in left):

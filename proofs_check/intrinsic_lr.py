@@ -8,7 +8,8 @@ import sympy as sp
 from proofs_check import systems
 from proofs_check.against import equal, obeys, vanishes
 from proofs_check.claim import claim as _claim
-from proofs_check.field import Derivation
+from proofs_check.face import Face
+from proofs_check.field import Derivation, Ito
 from proofs_check.judge import Verdict, given, zero
 from proofs_check.systems import R, c, r, sgd_step, weight_decay_sde
 from proofs_check.vectors import Gram, letters, taylor
@@ -35,6 +36,7 @@ _LLA = "Li, Lyu, Arora 2020"
 _SMD = "Wan et al. 2021"
 Checks = Iterator[Verdict]
 w, g, u = letters("w g u")
+HALF = sp.Rational(1, 2)
 product = lr * weight_decay
 gamma_of_R = predicted.gamma_of_norm.expr
 
@@ -318,19 +320,19 @@ def equilibrium(tangent: bool = True, homogeneous: bool = True) -> Checks:
     latex=r"s_1\le S\le s_2\ \Rightarrow\ \gamma[s_1]\le\gamma\le\gamma[s_2]",
 )  # fmt: skip
 def brackets(tangent: bool = True, same_start: bool = True) -> Checks:
-    """(gamma - gamma[s1])/E starts at 0 and has derivative 2 (S - s1)/E; likewise from above."""
-    rate, bound, excess = _gamma_drift(tangent), *sp.symbols("s excess")
+    """With S = trace + excess, (gamma - gamma[trace])/E starts at 0 and has derivative 2 excess/E: it keeps its sign."""
+    rate, excess = _gamma_drift(tangent), sp.Symbol("excess")
     start = gamma0 if same_start else sp.Symbol("other_start")
-    E, J = sp.symbols("E J")
-    D = Derivation({E: -4 * product * E, J: (bound + excess) / E, t: 1})
-    gamma = E * start + 2 * E * J
-    yield zero("gamma solves its equation", D(gamma) - rate.subs({gamma_now: gamma, trace: bound + excess}))
-    constant = predicted.gamma
-    yield obeys("gamma[s] solves it with S = s", constant,
-                lambda f: [f.rate(t) - rate.subs(gamma_now, f.value), f.at(t=0) - gamma0])
-    lower = E * gamma0 + bound * (1 - E) / (2 * product)
-    yield equal("derivative of the distance over E", D((gamma - lower) / E), 2 * excess / E)
-    yield zero("distance at the start", (gamma - lower).subs({E: 1, J: 0}))
+    J = sp.Symbol("J")
+
+    def distance(f: Face) -> list[sp.Expr]:
+        (E,) = f.companions
+        D = Derivation({**f.form.rates(t), J: (trace + excess) / E})
+        gamma = E * start + 2 * E * J
+        own = D(gamma) - rate.subs({gamma_now: gamma, trace: trace + excess}, simultaneous=True)
+        return [own, D((gamma - f.value) / E) - 2 * excess / E, start - f.at(t=0)]
+
+    yield obeys("distance to the solution with constant S", predicted.gamma, distance, companions=[sp.exp(-4 * product * t)])
 
 
 @claim(
@@ -438,17 +440,16 @@ def circle_stability(homogeneous: bool = True) -> Checks:
 def memory(no_loss: bool = True, constant_trace: bool = True) -> Checks:
     """The mean of the direction obeys the linear part of I8; gamma is then deterministic (I10)."""
     sde = weight_decay_sde()
-    pull = {sde.pull: 0} if no_loss else {}
-    decay = sp.cancel(sp.together(sde.ito.generator(c / r).subs(pull) / (c / r))).subs(r, sp.Symbol("n"))
-    other = trace if constant_trace else sp.Symbol("S_other")
-    rate = -predicted.direction_shrinkage.at(trace=other)
-    yield zero("mean of the direction decays at I8's rate", sp.cancel(decay).subs(R, sp.Symbol("n") ** 2)
-               + predicted.direction_shrinkage.at(gamma=sp.Symbol("n") ** 4 / lr**2))
+    shrink = predicted.direction_shrinkage
+    drift = sde.ito.generator(c / r).subs({sde.pull: 0} if no_loss else {})
+    yield zero("mean of the direction", drift + shrink.at(gamma=gamma_of_R) * c / r, sde.radius)
+    rate = -shrink.expr if constant_trace else -shrink.at(trace=sp.Symbol("S_other"))
     yield obeys("correlation", predicted.direction_correlation,
                 lambda f: [f.rate(t) - rate.subs(gamma_now, f.companions[0]) * f.value, f.at(t=0) - 1],
                 companions=[predicted.gamma.expr])
-    before, following, now = sp.symbols("ratio_now ratio_next P")
-    _ = before, following, now
+    mean_step = sgd_step(w, 0 * g, lr, weight_decay)["w"]  # E<u, g> = 0 given the past
+    yield obeys("SGD", predicted.discrete_direction_correlation,
+                lambda f: [f.at(t=t + 1) - mean_step * f.value, f.at(t=0) - predicted.correlation0])
 
 
 @claim(
@@ -481,16 +482,11 @@ def turn(tangent: bool = True, stationary: bool = True) -> Checks:
     """cos = <w, w'>/(|w||w'|), and |w'| = |w| at the fixed point."""
     dot = Gram(w_w=R, g_g=unit_squared_gradient / R, **({"g_w": 0} if tangent else {}))
     after = sgd_step(w, g, lr, weight_decay)
-    star = given([dot(after, after) - R], _at_fixed_point(dot)) if stationary else ()
-    length = sp.Symbol("|w'|^2") if not stationary else R
-    yield obeys("cosine", predicted.turn_cosine, lambda f: [f.value**2 * R * length - dot(w, after) ** 2], star)
-    yield equal("<w,w'>/|w|^2", dot(w, after) / R, predicted.turn_cosine)
-
-
-def _at_fixed_point(dot: Gram) -> dict[sp.Symbol, object]:
-    """lr = 1, wd = 1/2, |w|^2 = 2, s = 3: 1/4 * 2 + 3/2 = 2."""
-    return {lr: 1, weight_decay: sp.Rational(1, 2), R: 2, unit_squared_gradient: 3, dot.pair("g", "w").free_symbols.pop(): 0} \
-        if dot.pair("g", "w").free_symbols else {lr: 1, weight_decay: sp.Rational(1, 2), R: 2, unit_squared_gradient: 3}
+    example = {lr: 1, weight_decay: HALF, R: 2, unit_squared_gradient: 3, sp.Symbol("<g,w>"): 0}
+    star = given([dot(after, after) - R], example) if stationary else ()
+    yield obeys("cosine, squared", predicted.turn_cosine,
+                lambda f: [f.value**2 * R * dot(after, after) - dot(w, after) ** 2], star)
+    yield equal("<w,w'>/|w|^2, its sign", dot(w, after) / R, predicted.turn_cosine)
 
 
 @claim(
@@ -517,15 +513,85 @@ def stationary_identity(tangent: bool = True, stationary: bool = True) -> Checks
     "independent s of each step; the norm step linearised at its fixed point", "derived from I3",
 )  # fmt: skip
 def norm_fluctuation(independent: bool = True, linearised_step: bool = True) -> Checks:
-    """Stationary variance of the autoregression dR' = m dR + (lr^2/R_*) ds; Var s is relative_variance s^2."""
-    s, variance = unit_squared_gradient, sp.Symbol("variance")
-    step = _norm_map()
+    """Stationary variance V of the autoregression dR' = m dR + (lr^2/R) ds around the fixed point."""
+    s, step = unit_squared_gradient, _norm_map()
     m, push = (sp.diff(step, x) for x in (R, s))
-    crossed = 0 if independent else sp.Symbol("covariance")
     m = m if linearised_step else m + sp.Symbol("curvature")
-    spread = predicted.relative_variance * s**2
-    modulo = given(
-        [step - R, m**2 * variance + push**2 * spread + 2 * m * push * crossed - variance],
-        _fluctuation_example(m, push, spread, crossed, variance),
-    )
-    yield obeys("relative variance", predicted.squared_norm_fluctuation, lambda f: [f.value * R**2 - variance], modulo)
+    crossed = 0 if independent else 2 * m * push * sp.Symbol("covariance")
+    star = {s: R**2 * (1 - (1 - product) ** 2) / lr**2}
+    yield zero("the fixed point", (step - R).subs(star))
+
+    def stays(f: Face) -> list[sp.Expr]:
+        variance = f.value * R**2
+        after = m**2 * variance + push**2 * predicted.relative_variance * s**2 + crossed
+        return [(after - variance).subs(star)]
+
+    yield obeys("relative variance", predicted.squared_norm_fluctuation, stays)
+
+
+@claim(
+    "I29", "isotropic noise at equilibrium: spherical harmonics of degree l decay at rate l(l+d-2) lr wd/(d-1)",
+    "every dimension d and degree l, any homogeneous harmonic polynomial", "Laplace-Beltrami spectrum",
+)  # fmt: skip
+def harmonics(harmonic: bool = True, homogeneous_polynomial: bool = True) -> Checks:
+    """Generator of spherical Brownian motion on H/|w|^l: Laplacian of a function of degree 0, times lr^2 sigma^2/(2R)."""
+    degree, d = predicted.degree, predicted.dimension
+    H, p, q, laplacian = sp.symbols("H p q Lap")  # p = |w|^-l, q = |grad H|^2
+    euler_degree = degree if homogeneous_polynomial else sp.Symbol("k")  # <w, grad H> = l H
+    partials = {R: Derivation({R: 1, p: -degree * p / (2 * R)}), H: Derivation({H: 1})}
+    drift = {R: 2 * d, H: 0 if harmonic else laplacian}
+    bracket = {(R, R): 8 * R, (R, H): 4 * euler_degree * H, (H, R): 4 * euler_degree * H, (H, H): 2 * q}
+    on_sphere = R * Ito(partials, drift, bracket).generator(H * p)
+    yield equal("R Laplacian of H/|w|^l", on_sphere, -degree * (degree + d - 2) * H * p)
+    sigma = sp.Symbol("sigma")  # trace = sigma^2 (d - 1)
+    speed = sigma**2 / 2 / predicted.equilibrium_gamma.at(trace=sigma**2 * (d - 1))
+    yield obeys("rate", predicted.harmonic_rate, lambda f: [f.value * H * p + speed * on_sphere])
+
+
+@claim(
+    "I30", "linear loss -k<mu,w>/|w|, isotropic noise: the direction is von Mises-Fisher, kappa = k sqrt(2(d-1)/(lr wd))/sigma",
+    "every dimension d; zero probability flux of <mu, W/|W|> at the equilibrium of gamma", "derived; Mardia, Jupp 2000",
+    given=["the one-dimensional diffusion <mu, W/|W|> has one stationary law, the one without flux"],
+)  # fmt: skip
+def von_mises_fisher(tangent: bool = True, stationary: bool = True) -> Checks:
+    """Drift and variance of x = <mu, W/|W|> from I8; p'/p of (1-x^2)^((d-3)/2) e^(kappa x) makes the flux vanish."""
+    x, d, k, sigma = sp.Symbol("x"), predicted.dimension, predicted.strength, predicted.noise
+    point, mu = systems.column("w", 3), systems.column("mu", 3)
+    R3 = point.dot(point)
+    pull = mu.dot(systems.gradient(systems.von_mises_fisher(point, mu, k), point))
+    yield vanishes("<mu,grad L> = -k(|mu|^2 - x^2)/|w|, d = 3",
+                   pull + k * (mu.dot(mu) - mu.dot(point) ** 2 / R3) / sp.sqrt(R3))
+    sde = weight_decay_sde(tangent)
+    unit = {c: x * r, sde.pull: -k * (1 - x**2), trace: sigma**2 * (d - 1), systems.S_uu: sigma**2 * (1 - x**2)}
+    drift = sde.ito.generator(c / r).subs(unit, simultaneous=True)
+    variance = sde.ito.martingale(c / r)["<u,dM>"] ** 2 * sigma**2 * (1 - x**2)
+    kappa = 2 * k * R / (lr * sigma**2)
+    log_density = kappa - (d - 3) * x / (1 - x**2)
+    yield zero("no flux", drift - (sp.diff(variance, x) + variance * log_density) / 2, sde.radius)
+    rest = sde.ito.drift[R].subs(unit, simultaneous=True)
+    example = {lr: 1, weight_decay: HALF, R: 6, sigma: 3, d: 5, sp.Symbol("<g,w>"): 0}
+    modulo = given([rest], example) if stationary else ()
+    yield obeys("kappa^2", predicted.vmf_concentration, lambda f: [f.value**2 - kappa**2], modulo)
+    yield obeys("beta^2", predicted.inverse_temperature, lambda f: [f.value**2 * k**2 - kappa**2], modulo)
+
+
+@claim(
+    "I37", "heavy-ball momentum: cos of the turn 1 - lr wd/(1 + alpha), and the stationary norm",
+    "any dimension, second moments of the stationary law", _SMD + "; exact form",
+    given=["the second moments of the stationary law are finite"],
+)  # fmt: skip
+def momentum(past_tangent: bool = True, stationary: bool = True) -> Checks:
+    """Second moments A = E|w|^2 and C = E<w_t, w_(t-1)> under w' = (1 + alpha - lr wd) w - alpha w_old - lr g."""
+    alpha, A, C, G = predicted.momentum, *sp.symbols("A C G")
+    now, old = letters("now old")
+    known = {"now_now": A, "old_old": A, "now_old": C, "g_g": G, "g_now": 0} | ({"g_old": 0} if past_tangent else {})
+    E = Gram(**known)
+    following = sgd_step(now, g, lr, weight_decay) + alpha * (now - old)
+    turn_balance, norm_balance = E(following, now) - C, E(following, following) - A
+    # alpha 1/2, lr wd 1/2: C = 2A/3, and A stays for lr^2 G = 5A/12
+    example = {alpha: HALF, lr: 1, weight_decay: HALF, A: 12, C: 8, G: 5, sp.Symbol("<g,old>"): 0}
+    example[unit_squared_gradient] = 15
+    modulo = given([turn_balance, norm_balance], example) if stationary else ()
+    yield obeys("cosine", predicted.momentum_turn_cosine, lambda f: [f.value * A - C], modulo)
+    yield obeys("norm", predicted.momentum_equilibrium_squared_norm,
+                lambda f: [f.at(unit_squared_gradient=G * A) ** 2 - A**2], modulo)

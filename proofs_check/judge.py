@@ -5,6 +5,7 @@ second library agrees), or refuted (a rational point where the hypotheses hold a
 judge raises `Undecided`.
 """
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,25 +42,46 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Given:
-    """Polynomial relations among letters, with one rational point that satisfies them all."""
+    """Relations among letters, with one rational point that satisfies them all.
 
-    relations: tuple[sp.Expr, ...] = ()
+    Relations are kept as (polynomial, denominator): the polynomial is zero, the denominator is not.
+    """
+
+    relations: tuple[tuple[sp.Expr, sp.Expr], ...] = ()
     example: Point = field(default_factory=dict)
 
+    @property
+    def polynomials(self) -> tuple[sp.Expr, ...]:
+        """What is zero."""
+        return tuple(top for top, _ in self.relations)
+
+    @property
+    def nonzero(self) -> tuple[sp.Expr, ...]:
+        """What is not zero: the denominators of the relations."""
+        factors = (f for _, bottom in self.relations for f, _ in sp.factor_list(bottom)[1])
+        return tuple(dict.fromkeys(factors))
+
     def extended(self, relations: Iterable[sp.Expr]) -> "Given":
-        """These hypotheses and further relations, met together at one point."""
-        joined = Given(self.relations + tuple(_numerator(r) for r in relations), self.example)
-        if len(joined.relations) == len(self.relations):
-            return self
-        return Given(joined.relations, _points(joined, _letters(*joined.relations))[0])
+        """These hypotheses and further relations."""
+        return Given(self.relations + tuple(_cleared(r) for r in relations), self.example)
+
+    def about(self, expr: sp.Expr) -> "Given":
+        """Only the relations that reach the letters of `expr`, through shared letters."""
+        letters, kept = set(expr.free_symbols), ()
+        while True:
+            reached = tuple(r for r in self.relations if r not in kept and r[0].free_symbols & letters)
+            if not reached:
+                return Given(tuple(r for r in self.relations if r in kept), self.example)
+            kept += reached
+            letters = letters.union(*(r[0].free_symbols for r in reached))
 
 
 def given(relations: Iterable[sp.Expr], example: Mapping[Any, Any]) -> Given:
     """Relations among letters and one real point that satisfies them: hypotheses nobody can meet prove anything."""
     point = {x: rational(sp.sympify(v)) for x, v in example.items()}
-    made = Given(tuple(_numerator(r) for r in relations), point)
-    values = [r.subs(point) for r in made.relations]
-    if any(v != 0 for v in values):
+    made = Given(tuple(_cleared(r) for r in relations), point)
+    values = [r.subs(point) for r in made.polynomials]
+    if any(v != 0 for v in values) or any(r.subs(point) == 0 for r in made.nonzero):
         raise Undecided(f"the example does not satisfy the hypotheses: they become {values}")
     return made
 
@@ -79,51 +101,70 @@ def zero(label: str, expr: Any, hypotheses: Given | tuple[()] = ()) -> Verdict:
     if not isinstance(modulo, Given):
         raise TypeError("hypotheses come from given(relations, example)")
     expr = rational(sp.sympify(expr))
+    modulo = modulo.about(expr)
     top, bottom = sp.fraction(sp.together(expr))
-    letters = _letters(expr, *modulo.relations)
+    letters = _letters(expr, *modulo.polynomials)
     numerator, denominator = (sp.Poly(part, *letters, domain=sp.QQ) for part in (top, bottom))
     if denominator.is_zero:
         raise Undecided(f"{label}: division by zero")
     divided_by = tuple(f.as_expr() for f, _ in denominator.factor_list()[1])
     kind = "identity modulo relations" if modulo.relations else "identity in QQ(x)"
     for point in _points(modulo, letters, denominator):
-        if _value(numerator, point) != 0:
+        if _nonzero(numerator, point):
             return Verdict(label, False, kind, numerator.as_expr(), point, divided_by)
-    quotients, relations = _membership(label, numerator, modulo.relations)
+    quotients, relations = _membership(label, numerator, modulo)
     if not flint_agrees(expr, relations, quotients, denominator.as_expr()):
         raise Undecided(f"{label}: the two libraries disagree")
-    return Verdict(label, True, kind, divided_by=divided_by)
+    return Verdict(label, True, kind, divided_by=tuple(dict.fromkeys(divided_by + modulo.nonzero)))
 
 
-def _numerator(expr: Any) -> sp.Expr:
-    return sp.numer(sp.together(rational(sp.sympify(expr))))
+def _cleared(expr: Any) -> tuple[sp.Expr, sp.Expr]:
+    """A relation as (polynomial, denominator)."""
+    return sp.fraction(sp.together(rational(sp.sympify(expr))))
 
 
 def _letters(*exprs: sp.Expr) -> list[sp.Symbol]:
     return sorted(set().union(*(e.free_symbols for e in exprs)), key=str) or [sp.Symbol("x")]
 
 
-def _value(poly: sp.Poly, point: Point) -> sp.Expr:
-    return poly.eval(tuple(point[x] for x in poly.gens))
+def _nonzero(poly: sp.Poly, point: Mapping[sp.Symbol, Any]) -> bool:
+    """Whether a polynomial is certainly not zero at a point of rationals and real balls."""
+    at = [v if isinstance(v, flint.arb) else flint.fmpq(int(v.p), int(v.q)) for v in (point[x] for x in poly.gens)]
+    total: Any = flint.fmpq(0)
+    for powers, c in poly.terms():
+        term: Any = flint.fmpq(int(c.p), int(c.q))
+        for value, n in zip(at, powers, strict=True):
+            term = term * value**n if n else term
+        total = total + term
+    return bool(total != 0)
 
 
-def _membership(
-    label: str, numerator: sp.Poly, relations: tuple[sp.Expr, ...]
-) -> tuple[Sequence[sp.Expr], tuple[sp.Expr, ...]]:
-    """Cofactors of the numerator in the ideal of the relations (of their own, or of a Groebner basis)."""
+def _membership(label: str, numerator: sp.Poly, modulo: Given) -> tuple[Sequence[sp.Expr], tuple[sp.Expr, ...]]:
+    """Cofactors of the numerator in the ideal of the relations, then of it with the denominators made invertible."""
+    relations = modulo.polynomials
     if numerator.is_zero:
         return [sp.S.Zero] * len(relations), relations
     if not relations:
         raise Undecided(f"{label}: not zero, but no witness was found")
-    options = {"order": "grevlex", "domain": sp.QQ}
-    quotients, rest = sp.reduced(numerator.as_expr(), relations, *numerator.gens, **options)
+    quotients, rest = sp.reduced(numerator.as_expr(), relations, *numerator.gens, order="grevlex", domain=sp.QQ)
     if rest == 0:
         return quotients, relations
-    basis = sp.groebner(relations, *numerator.gens, **options)
-    quotients, rest = basis.reduce(numerator.as_expr())
+    quotients, rest, basis = _groebner(numerator, relations)
+    if rest != 0 and modulo.nonzero:
+        inverse = sp.Symbol("1/nonzero")
+        quotients, rest, basis = _groebner(numerator, (*relations, inverse * sp.Mul(*modulo.nonzero) - 1))
     if rest != 0:
         raise Undecided(f"{label}: {rest} is left modulo the relations, and no witness was found")
-    return quotients, tuple(basis.exprs)
+    return quotients, basis
+
+
+def _groebner(
+    numerator: sp.Poly, relations: tuple[sp.Expr, ...]
+) -> tuple[Sequence[sp.Expr], sp.Expr, tuple[sp.Expr, ...]]:
+    letters = _letters(numerator.as_expr(), *relations)
+    basis = sp.groebner(relations, *letters, order="grevlex", domain=sp.QQ)
+    quotients, rest = basis.reduce(numerator.as_expr())
+    return quotients, rest, tuple(basis.exprs)
 
 
 # -- points that satisfy the hypotheses ------------------------------------------------------------------------
@@ -133,28 +174,45 @@ def _points(
     modulo: Given, letters: Sequence[sp.Symbol], denominator: sp.Poly | None = None, count: int = 3
 ) -> list[Point]:
     """Rational points that satisfy the relations, with nothing divided by zero; positive ones first."""
-    solved, start = eliminate(modulo.relations), {}
+    start: dict[Any, Any] = _constants(modulo.polynomials)
+    relations = tuple(r for r in modulo.polynomials if not r.free_symbols <= set(start))
+    avoid = [sp.Poly(e, *letters, domain=sp.QQ) for e in modulo.nonzero] + ([denominator] if denominator else [])
+    solved = eliminate(relations, modulo.nonzero)
     if solved is None and modulo.example:
-        start = dict(modulo.example)
-        solved = eliminate(tuple(_numerator(r.subs(start)) for r in modulo.relations))
+        start |= modulo.example
+        solved = eliminate(tuple(sp.numer(sp.together(r.subs(modulo.example))) for r in relations))
     free = [x for x in letters if x not in dict(solved or ()) and x not in start]
     good: list[Point] = []
     for k in range(1, 60 if solved is not None else 600):
         if solved is None:
-            full = _searched(modulo.relations, letters, start, k)
+            full = _searched(relations, letters, start, k)
         else:
             point = {x: sp.Rational(1 + (7 * i + 5 * k + i * k) % 13, 14 + i + k) for i, x in enumerate(free)}
             full = _complete(start | point, solved)
-        if full is None or any(r.subs(full) != 0 for r in modulo.relations):
+        if full is None or any(r.subs(full) != 0 for r in relations):
             continue
-        if denominator is None or _value(denominator, full) != 0:
+        if all(_nonzero(poly, full) for poly in avoid):
             good.append(full)
-        if sum(all(v > 0 for v in p.values()) for p in good) >= count:
+        if sum(solved is None or all(v > 0 for v in p.values()) for p in good) >= count:
             break
     good.sort(key=lambda p: any(v <= 0 for v in p.values()))
     if not good:
         raise Undecided("no point satisfies the hypotheses without dividing by zero")
     return good[:count]
+
+
+def _constants(relations: Sequence[sp.Expr]) -> dict[sp.Symbol, Any]:
+    """Letters that stand for an irrational root of a number, x^q = b, as real balls."""
+    out: dict[sp.Symbol, Any] = {}
+    for relation in relations:
+        if len(relation.free_symbols) == 1:
+            (x,) = relation.free_symbols
+            poly = sp.Poly(relation, x, domain=sp.QQ)
+            (q,), a = poly.terms()[0]
+            ratio = -poly.coeff_monomial(1) / a
+            if len(poly.terms()) == 2 and ratio > 0 and not poly.ground_roots():
+                out[x] = flint.arb(flint.fmpq(int(ratio.p), int(ratio.q))).root(q)
+    return out
 
 
 def _searched(
@@ -184,7 +242,10 @@ def _complete(point: dict[sp.Symbol, sp.Expr], solved: Sequence[tuple[sp.Symbol,
     return point
 
 
-def eliminate(relations: tuple[sp.Expr, ...]) -> list[tuple[sp.Symbol, sp.Expr]] | None:
+@functools.cache
+def eliminate(
+    relations: tuple[sp.Expr, ...], nonzero: tuple[sp.Expr, ...] = ()
+) -> list[tuple[sp.Symbol, sp.Expr]] | None:
     """Solve the relations one letter at a time, each where it is linear; None when no order of letters works."""
     relations = tuple(r for r in relations if r != 0)
     if not relations:
@@ -195,13 +256,18 @@ def eliminate(relations: tuple[sp.Expr, ...]) -> list[tuple[sp.Symbol, sp.Expr]]
         if poly.degree() != 1:
             continue
         formula = sp.cancel(-poly.coeff_monomial(1) / poly.coeff_monomial(letter))
-        later = tuple(_numerator(r.subs(letter, formula)) for r in rest)
-        if any(r.is_number and r != 0 for r in later):
+        later, kept = (tuple(_substituted(e, letter, formula) for e in exprs) for exprs in (rest, nonzero))
+        if any(r.is_number and r != 0 for r in later) or 0 in kept:
             continue
-        tail = eliminate(later)
+        tail = eliminate(later, kept)
         if tail is not None:
             return [(letter, formula), *tail]
     return None
+
+
+def _substituted(expr: sp.Expr, letter: sp.Symbol, formula: sp.Expr) -> sp.Expr:
+    """The numerator after a substitution, expanded."""
+    return sp.expand(sp.numer(sp.together(expr.subs(letter, formula))))
 
 
 # -- the second route ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The letter form of a formula: rational in plain letters, with a derivation table and polynomial relations.
+"""The letter form of a formula: rational in plain letters, with a derivation table and relations.
 
 A proof decides rational identities. Exponentials, roots and logarithms of a prediction become letters whose rates
 of change and algebraic relations are rational: nothing transcendental is left to decide.
@@ -130,12 +130,14 @@ class Reader:
     def root(self, node: sp.Expr) -> sp.Expr:
         base, power = self.read(node.base), node.exp
         if not power.is_Rational:
-            return self.letter(sp.Pow(base, self.read(power), evaluate=False), "P")
+            whole, rest = sp.expand(power).as_coeff_Add()
+            if not whole.is_Integer:
+                whole, rest = sp.S.Zero, power
+            return base**whole * self.letter(sp.Pow(base, self.read(rest), evaluate=False), "P")
         fresh = sp.Pow(base, sp.Rational(1, power.q)) not in self.known
         letter = self.letter(sp.Pow(base, sp.Rational(1, power.q)), "root")
         if fresh:
-            top, bottom = sp.fraction(sp.together(base))
-            self.relations.append(letter**power.q * bottom - top)
+            self.relations.append(letter**power.q - base)
         return letter**power.p
 
     def letter(self, meaning: sp.Expr, kind: str) -> sp.Symbol:
