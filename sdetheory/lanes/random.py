@@ -31,20 +31,20 @@ from sdetheory.lanes.vector import (
 )
 
 W64 = np.uint64
-SAVED = 8                                  # word rows a generator may keep between steps
+SAVED = 8  # word rows a generator may keep between steps
 _MASK32, _32 = W64(0xFFFFFFFF), W64(32)
-_ONE = W64(0x3FF0000000000000)             # the bits of 1.0
+_ONE = W64(0x3FF0000000000000)  # the bits of 1.0
 _MANTISSA = W64(0x000FFFFFFFFFFFFF)
 _SIGN = W64(0x8000000000000000)
-_ROOT_HALF = W64(0x3FE6A09E667F3BCD)       # the bits of sqrt(1/2)
+_ROOT_HALF = W64(0x3FE6A09E667F3BCD)  # the bits of sqrt(1/2)
 _TO_ROOT_HALF = W64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
-_TWO52 = W64(0x4330000000000000)           # the bits of 2**52
+_TWO52 = W64(0x4330000000000000)  # the bits of 2**52
 
-stream = verb("stream", "generator", "seed", "path", "step", "saved")      # -> state, a tuple of word lanes
-pair = verb("pair", "generator", "state", "p")                             # -> state, two word lanes
-suspend = verb("suspend", "generator", "state", "saved")                   # keep the state for the next step
-restart = verb("restart", "generator", "step")                             # -> last step <= step it can begin at
-fill = verb("fill", "increment", "generator", "state", "z", "n")           # z[:n] <- increments; -> state
+stream = verb("stream", "generator", "seed", "path", "step", "saved")  # -> state, a tuple of word lanes
+pair = verb("pair", "generator", "state", "p")  # -> state, two word lanes
+suspend = verb("suspend", "generator", "state", "saved")  # keep the state for the next step
+restart = verb("restart", "generator", "step")  # -> last step <= step it can begin at
+fill = verb("fill", "increment", "generator", "state", "z", "n")  # z[:n] <- increments; -> state
 
 
 @njit(inline="always")
@@ -82,7 +82,7 @@ def xoshiro(a0: Any, a1: Any, a2: Any, a3: Any) -> Any:
 
 @njit(inline="always")
 def _log(u: Any) -> Any:
-    """log u for u in (0, 1]: exponent and mantissa in [sqrt(1/2), sqrt 2), then a minimax polynomial."""
+    """log u for u in (0, 1], absolute error below 3e-12: exponent, and a minimax polynomial of the mantissa."""
     bits = to_bits(u) + _TO_ROOT_HALF
     k = from_bits((bits >> W64(52)) | _TWO52) - 4503599627371519.0
     f = from_bits((bits & _MANTISSA) + _ROOT_HALF) - 1.0
@@ -104,7 +104,7 @@ def box_muller(r0: Any, r1: Any) -> Any:
     """Two independent standard normals from two words; the radius from r0, angle and sign from r1."""
     u = 2.0 - from_bits((r0 >> W64(12)) | _ONE) - 1.1102230246251565e-16
     radius = sqrt(_log(u) * -2.0)
-    t = 2.0 * from_bits((r1 >> W64(12)) | _ONE) - 3.0        # the angle is pi t / 2, t in [-1, 1)
+    t = 2.0 * from_bits((r1 >> W64(12)) | _ONE) - 3.0  # the angle is pi t / 2, t in [-1, 1)
     y = t * t
     s = fma(y, -6.449471237809134035e-10, 5.688318064017795329e-8)
     s = fma(s, y, -3.598810706313679529e-6)
@@ -253,8 +253,18 @@ def draw(increment: Any, generator: Any, seed: Any, path: Any, step: int, saved:
 
 
 @njit(error_model="numpy")
-def draw_coarse(increment: Any, generator: Any, seed: Any, path: Any, step: int, coarsen: int, saved: Any,
-                fine: Any, z: Any, n: int) -> None:
+def draw_coarse(
+    increment: Any,
+    generator: Any,
+    seed: Any,
+    path: Any,
+    step: int,
+    coarsen: int,
+    saved: Any,
+    fine: Any,
+    z: Any,
+    n: int,
+) -> None:
     """z[:n] <- (z_1 + ... + z_m)/sqrt(m), m = coarsen, over fine steps m*step, ..., m*step + m - 1."""
     if coarsen == 1:
         draw(increment, generator, seed, path, step, saved, z, n)
@@ -280,8 +290,17 @@ def _record(tag, increment, generator, seed, path, start, first, last, coarsen, 
                 store(out[step - first], i, load(z, i))
 
 
-def increments(seed: int, path: int, first: int, last: int, n: int, *, generator: Any = Block(),
-               increment: Any = Gaussian(), coarsen: int = 1) -> np.ndarray:
+def increments(
+    seed: int,
+    path: int,
+    first: int,
+    last: int,
+    n: int,
+    *,
+    generator: Any = Block(),
+    increment: Any = Gaussian(),
+    coarsen: int = 1,
+) -> np.ndarray:
     """The numbers that steps first, ..., last-1 of one path consume: an array (last - first, n).
 
     The very increments `simulate(..., seed=seed, coarsen=coarsen)` feeds to path number `path` when one step takes
@@ -297,6 +316,19 @@ def increments(seed: int, path: int, first: int, last: int, n: int, *, generator
     start = restart.python(generator, first * coarsen) // coarsen
     address = lane_array(1, 8, "u8")
     float_rows(address)[:] = path
-    _record(tag(increment, generator), increment, generator, W64(seed), address, start, first, last, coarsen,
-            lane_array(SAVED, 8, "u8"), lane_array(rows, 8), lane_array(rows, 8), out)
+    _record(
+        tag(increment, generator),
+        increment,
+        generator,
+        W64(seed),
+        address,
+        start,
+        first,
+        last,
+        coarsen,
+        lane_array(SAVED, 8, "u8"),
+        lane_array(rows, 8),
+        lane_array(rows, 8),
+        out,
+    )
     return np.ascontiguousarray(float_rows(out)[:, :, 0])
