@@ -21,7 +21,6 @@ from sdetheory.models.noise import Isotropic, NoisyLinearBatch, NoNoise
 class StrangGeodesic(NamedTuple):
     """Strang splitting on the sphere with exact clocks and a matched geodesic noise step (default for isotropic noise).
 
-    State: direction (d rows), |w|^2, squared length of the stored direction, 15 rows of the dimension's noise table.
     One step costs about an Euler-Maruyama step.  Needs a noise that registers `isotropic_trace`.
     Weak order 2: with h = lr wd dt and drift rate a, the bias is about (a h)^2/6 of the fluctuation.
     """
@@ -70,14 +69,14 @@ def _no_increment(noise: Any, v: Any, z: Any, i: int) -> Any:
 
 @extra.of(StrangGeodesic)
 def _extra(integrator: Any, d: int) -> int:
-    """|w|^2, the squared length of the stored direction, the noise table."""
-    return 17
+    """|w|^2, the squared length of the stored direction, the noise table, the last clocks, the last flow."""
+    return 24 + d
 
 
 @workspace.of(StrangGeodesic)
 def _workspace(integrator: Any, d: int) -> int:
-    """The moved direction (or the factors of the flow), the clocks, and the middle point of a midpoint rule."""
-    return 2 * d + 7
+    """The middle point of a midpoint rule."""
+    return d
 
 
 @encode.of(StrangGeodesic)
@@ -86,6 +85,8 @@ def _encode(integrator: Any, w: Any, lr: float, y: Any) -> None:
     split(integrator, w, lr, y)
     if w.size > 2:
         store_coefficients(w.size - 1.0, y, w.size + 2)
+    for k in range(w.size + 17, y.size):
+        store(y, k, 0.0)
 
 
 decode.of(StrangGeodesic)(join)
@@ -93,31 +94,37 @@ decode.of(StrangGeodesic)(join)
 
 @njit(error_model="numpy")
 def _clocks(model: Any, noise: Any, lr: float, weight_decay: float, dt: float, y: Any, memory: Any, out: Any) -> None:
-    """memory <- |w|^2 after the step, variance of the noise step, B/2; kept while every lane asks for the same again.
+    """memory <- |w|^2 after the step, variance of the noise step, B/2; kept while every lane asks for the same.
 
     At equilibrium |w|^2 stands still, and with it everything here, the exponentials of the flow included.
     """
-    d = y.size - 17
+    d = out.size
     m = load(y, d)
-    same = (m == load(memory, 0)) & (load(memory, 1) == lr) & (load(memory, 2) == weight_decay) & (load(memory, 3) == dt)
-    if not any_lane(~same):
+    same = (m == load(memory, 0)) & (load(memory, 1) == lr) & (load(memory, 2) == weight_decay)
+    if not any_lane(~(same & (load(memory, 3) == dt))):
         return
     after, turned, clock = advance(m, lr, weight_decay, isotropic_trace(noise, d), dt)
     begin_flow(model, 0.5 * clock, out)
-    for k, value in enumerate((m, lr + 0.0 * m, weight_decay + 0.0 * m, dt + 0.0 * m, after,
-                               step_variance(turned, d - 1.0, y, d + 2), 0.5 * clock)):
-        store(memory, k, value)
+    store(memory, 0, m)
+    store(memory, 1, lr)
+    store(memory, 2, weight_decay)
+    store(memory, 3, dt)
+    store(memory, 4, after)
+    store(memory, 5, step_variance(turned, d - 1.0, y, d + 2))
+    store(memory, 6, 0.5 * clock)
 
 
-@step.of(StrangGeodesic)
-def _step(integrator: Any, model: Any, noise: Any, lr: float, weight_decay: float, dt: float,
-          y: Any, z: Any, work: Any) -> None:
-    """Drift B/2, noise A, drift B/2: every substep keeps the sphere, so only the last one's length is remembered."""
-    d = y.size - 17
-    w, out, memory, rest = y[:d], work[:d], work[d : d + 7], work[d + 7 :]
+@njit(error_model="numpy")
+def strang_step(model: Any, noise: Any, lr: float, weight_decay: float, dt: float, d: int, y: Any, z: Any, work: Any,
+                seen: Any) -> None:
+    """Drift B/2, noise A, drift B/2; `seen` (2 d rows, or None) gets the directions before and after the noise.
+
+    Every substep keeps the sphere, so only the last one's length is remembered.
+    """
+    w, memory, out = y[:d], y[d + 17 : d + 24], y[d + 24 : 2 * d + 24]
     _clocks(model, noise, lr, weight_decay, dt, y, memory, out)
     half = load(memory, 6)
-    c = prepare_flow(model, w, load(y, d + 1), half, out, rest)
+    c = prepare_flow(model, w, load(y, d + 1), half, out, work)
     ww, wz, zz = constant(w, 0.0), constant(w, 0.0), constant(w, 0.0)
     for i in range(d):
         v = flow_coordinate(model, c, load(w, i), i, out)
@@ -129,8 +136,13 @@ def _step(integrator: Any, model: Any, noise: Any, lr: float, weight_decay: floa
     along, across = geodesic(load(memory, 5), ww, wz, zz)
     for i in range(d):
         v = load(w, i)
-        store(w, i, fma(along, v, across * ambient(noise, v, z, i)))
-    c = prepare_flow(model, w, constant(w, 1.0), half, out, rest)
+        if seen is not None:
+            store(seen, i, v)
+        v = fma(along, v, across * ambient(noise, v, z, i))
+        if seen is not None:
+            store(seen, d + i, v)
+        store(w, i, v)
+    c = prepare_flow(model, w, constant(w, 1.0), half, out, work)
     q = constant(w, 0.0)
     for i in range(d):
         v = flow_coordinate(model, c, load(w, i), i, out)
@@ -138,3 +150,10 @@ def _step(integrator: Any, model: Any, noise: Any, lr: float, weight_decay: floa
         q = fma(v, v, q)
     store(y, d, load(memory, 4))
     store(y, d + 1, q)
+
+
+@step.of(StrangGeodesic)
+def _step(integrator: Any, model: Any, noise: Any, lr: float, weight_decay: float, dt: float,
+          y: Any, z: Any, work: Any) -> None:
+    """One splitting step."""
+    strang_step(model, noise, lr, weight_decay, dt, (y.size - 24) // 2, y, z, work, None)
