@@ -1,14 +1,13 @@
-"""The backward pass of the networks: against complex steps, against torch, and the exact radial identities."""
+"""The backward pass of the networks: against complex steps, torch, and the exact radial identities."""
 
 import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
+from network_problems import WIDTHS, problems, spread
 
 from sdetheory.networks import BatchNorm, Dense, Linear, Relu, Tanh, mlp, per_sample_gradients, radial_leak
 
-WIDTHS, BATCH = (3, 4, 3), 5
 KINDS = {
     "relu": {},
     "tanh": {"activation": "tanh", "eps": 0.1},
@@ -21,18 +20,8 @@ SMOOTH = mlp(WIDTHS, activation="tanh", normalised_output=True)  # its Hessian i
 NETS = {name: mlp(WIDTHS, **how) for name, how in KINDS.items()}
 
 
-def spread(shape):
-    """Arrays of distinct numbers in [-2, 2]: no two examples of a batch agree."""
-    return hnp.arrays(np.float64, shape, elements=st.integers(-2000, 2000).map(lambda n: n / 1000), unique=True)
-
-
-def problems(net):
-    """Parameters (P,), inputs (B, F) and labels (B,) of one net."""
-    return st.tuples(spread(net.size), spread((BATCH, WIDTHS[0])), hnp.arrays(np.int64, BATCH, elements=st.integers(0, 2)))
-
-
 def reference(net, parameters, x, labels):
-    """Loss of each example, written out independently of the package and analytic: parameters may be complex."""
+    """Loss of each example, written out anew and analytic: parameters may be complex."""
     for number, layer in enumerate(net.layers):
         p = {s.name: parameters[s.start : s.stop].reshape(s.shape) for s in net.slots if s.layer == number}
         if isinstance(layer, Dense):
@@ -55,10 +44,14 @@ def complex_step(net, parameters, x, labels):
 
 
 def amplification(net, parameters, x):
-    """How much larger than 1 the intermediate derivatives may be: rounding is 1e-16 of this, not of the result."""
+    """How large the intermediate derivatives may be: rounding is 1e-16 of this, not of the result."""
     with np.errstate(all="ignore"):
         _, caches = net.forward(net.bind(parameters[None]), x[None])
-    rates = [cache[1].max() for layer, cache in zip(net.layers, caches, strict=True) if isinstance(layer, BatchNorm)]
+    rates = [
+        cache[1].max()
+        for layer, cache in zip(net.layers, caches, strict=True)
+        if isinstance(layer, BatchNorm)
+    ]
     return np.prod([1.0 + rate for rate in rates]) * (1.0 + np.abs(x).max())
 
 
@@ -75,13 +68,17 @@ def test_gradient_equals_complex_steps_through_the_batch_statistics(name, data):
     assert loss[0] == pytest.approx(reference(net, parameters, x, labels).mean(), rel=1e-12, abs=1e-12)
     for group in net.groups():
         if group.frozen:
-            assert not group.select(gradient).any(), f"{group.name} is frozen and has gradient {group.select(gradient)}"
+            assert not group.select(gradient).any(), (
+                f"{group.name} is frozen and has gradient {group.select(gradient)}"
+            )
             continue
         expected = group.select(truth)
         error = np.abs(group.select(gradient)[0] - expected.mean(axis=0)).max()
         error_each = np.abs(group.select(each) - expected).max()
         allowed = 1e-13 * amplified
-        assert max(error, error_each) < allowed, f"{group.name}: {error:.1e}, per example {error_each:.1e}, {allowed:.1e}"
+        assert max(error, error_each) < allowed, (
+            f"{group.name}: {error:.1e}, per example {error_each:.1e}, {allowed:.1e}"
+        )
 
 
 @pytest.mark.claim("A2", "I1", kind="property")
@@ -101,7 +98,9 @@ def test_radial_gradient_is_the_leak_of_eps_and_zero_without(eps, data):
             w, g = group.select(parameters), group.select(gradient)[0]
             expected, allowed = leak[name][0, int(row)], 1e-14 * amplified * np.linalg.norm(w)
             assert (eps > 0) or expected == 0.0
-            assert abs(w @ g - expected) < allowed, f"{group.name}: <w,g> {w @ g:.3e}, leak {expected:.3e}, {allowed:.1e}"
+            assert abs(w @ g - expected) < allowed, (
+                f"{group.name}: <w,g> {w @ g:.3e}, leak {expected:.3e}, {allowed:.1e}"
+            )
 
 
 def test_the_leak_is_large_where_eps_is_and_the_orthogonality_test_would_see_it():
@@ -135,7 +134,9 @@ def test_gradient_and_hessian_of_a_scale_invariant_group_are_homogeneous(problem
         size = 1e-5 * np.linalg.norm(group.select(point)) / np.linalg.norm(direction)
         nudge = np.zeros(net.size)
         nudge[group.segments[0][0] : group.segments[0][1]] = size * direction
-        below, here, above = group.select(net.gradient(np.stack([point - nudge, point, point + nudge]), x, labels)[1])
+        below, here, above = group.select(
+            net.gradient(np.stack([point - nudge, point, point + nudge]), x, labels)[1]
+        )
         return here, (above - below) / (2 * size)
 
     gradient, curvature = derivatives(parameters, along)
@@ -149,13 +150,17 @@ def test_gradient_and_hessian_of_a_scale_invariant_group_are_homogeneous(problem
     assert error < allowed, f"Hess(c w) = Hess(w)/c^2: {error:.1e} against {allowed:.1e}"
     radial = derivatives(parameters, w)[1]
     error, allowed = np.abs(radial + gradient).max(), 1e-9 * amplified**3
-    assert error < allowed, f"Hess w = -grad: {error:.1e} against {allowed:.1e}, |grad| {np.abs(gradient).max():.1e}"
+    assert error < allowed, (
+        f"Hess w = -grad: {error:.1e} against {allowed:.1e}, |grad| {np.abs(gradient).max():.1e}"
+    )
     assert abs(w @ radial) < allowed * norm, f"w^T Hess w = {w @ radial:.1e}"
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_gradient_equals_torch_autograd(name):
-    torch = pytest.importorskip("torch", reason="torch is not installed: the optional oracle of the nets extra")
+    torch = pytest.importorskip(
+        "torch", reason="torch is not installed: the optional oracle of the nets extra"
+    )
     net = mlp((6, 7, 8, 4), **KINDS[name])
     parameters = net.start([0, 1]) + 0.1 * np.cos(np.arange(2 * net.size)).reshape(2, -1)
     x, labels = np.sin(np.arange(54.0) ** 1.5).reshape(9, 6), np.arange(9) % 4
@@ -168,7 +173,9 @@ def test_gradient_equals_torch_autograd(name):
             if isinstance(layer, Dense):
                 y = torch.nn.functional.linear(y, p["weight"], p.get("bias"))
             elif isinstance(layer, BatchNorm) and layer.eps:
-                y = torch.nn.functional.batch_norm(y, None, None, p.get("scale"), p.get("shift"), True, 0.0, layer.eps)
+                y = torch.nn.functional.batch_norm(
+                    y, None, None, p.get("scale"), p.get("shift"), True, 0.0, layer.eps
+                )
             elif isinstance(layer, BatchNorm):  # torch refuses eps = 0
                 y = (y - y.mean(0)) / y.var(0, correction=0).sqrt()
             else:

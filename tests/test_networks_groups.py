@@ -1,0 +1,79 @@
+"""Scale-invariant groups of the networks: exactly those the construction names, per layer and per neuron."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from network_problems import problems
+
+from sdetheory.networks import BatchNorm, Dense, Network, Relu, mlp
+
+WIDTHS = (3, 4, 4, 3)
+CASES = {
+    "normalised": ({}, {"dense1", "dense2"}),
+    "normalised logits": ({"normalised_output": True}, {"dense1", "dense2", "dense3"}),
+    # A rectifier passes the scale of (scale, shift) on to the next normalisation; tanh does not.
+    "affine relu": (
+        {"affine": True, "normalised_output": True},
+        {"dense1", "dense2", "dense3", "norm1", "norm2"},
+    ),
+    "affine linear": ({"affine": True, "activation": "linear"}, {"dense1", "dense2", "norm1"}),
+    "affine tanh": ({"affine": True, "activation": "tanh"}, {"dense1", "dense2"}),
+    "eps": ({"eps": 0.3, "normalised_output": True}, set()),
+    "plain": ({"normalised": False}, set()),
+}
+
+
+def invariant(net, by="layer"):
+    return {group.name for group in net.groups(by) if group.scale_invariant}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_invariant_layers_are_named_by_construction(name):
+    how, expected = CASES[name]
+    assert invariant(mlp(WIDTHS, **how)) == expected
+
+
+def test_the_invariant_neurons_are_the_rows_in_front_of_a_normalisation():
+    names = invariant(mlp(WIDTHS, affine=True, activation="linear"), "neuron")
+    assert names == {f"dense{layer}[{row}]" for layer in (1, 2) for row in range(4)}
+
+
+def test_a_network_of_ones_own_layers_has_its_groups_found():
+    """A product is homogeneous jointly with its bias, and a later normalisation removes the scale."""
+    net = Network((Dense(3, 4, bias=True), Relu(), Dense(4, 3), BatchNorm(3)))
+    assert invariant(net) == {"dense1", "dense2"}
+    assert invariant(net, "neuron") == {f"dense2[{row}]" for row in range(3)}
+
+
+@pytest.mark.claim("A1", "I1", kind="property")
+@pytest.mark.parametrize("name", CASES)
+@given(data=st.data(), exponent=st.floats(-3, 3))
+def test_scaling_a_group_leaves_the_loss_alone_exactly_when_it_is_invariant(name, data, exponent):
+    net, factor = mlp(WIDTHS, **CASES[name][0]), 10.0**exponent
+    parameters, x, labels = data.draw(problems(net))
+    loss, gradient = net.gradient(parameters[None], x, labels)
+    assume(np.isfinite(loss[0]))
+    sensitive = np.abs(gradient).max() * (1 + np.linalg.norm(parameters))
+    assume(sensitive < 1e4)
+    for group in (*net.groups("layer"), *net.groups("neuron")):
+        change = net.loss(group.scaled(parameters, factor)[None], x, labels)[0] - loss[0]
+        if group.scale_invariant:
+            assert abs(change) < 1e-12 * (1 + sensitive), (
+                f"{group.name} x {factor:.3g} changes the loss by {change:.1e}"
+            )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_scaling_any_other_group_changes_the_loss(name):
+    """Generic parameters: a group wrongly left out of the invariant ones would show no change here."""
+    net = mlp(WIDTHS, **CASES[name][0])
+    parameters = net.start([7]) + 0.3 * np.cos(np.arange(net.size))
+    x, labels = np.sin(np.arange(24.0) ** 1.3).reshape(8, 3), np.arange(8) % 3
+    loss = net.loss(parameters, x, labels)[0]
+    for group in (*net.groups("layer"), *net.groups("neuron")):
+        change = abs(net.loss(group.scaled(parameters, 1.5), x, labels)[0] - loss)
+        limit = "below 1e-13" if group.scale_invariant else "above 1e-6"
+        assert (change < 1e-13) if group.scale_invariant else (change > 1e-6), (
+            f"{group.name}: {change:.1e}, not {limit}"
+        )
