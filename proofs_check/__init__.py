@@ -1,1 +1,33 @@
-"""Proofs of the claims: exact certificates derived from the definitions, every hypothesis dropped and refuted."""
+"""Proofs of the claims: exact certificates derived from the definitions, every hypothesis dropped and refuted.
+
+`python -m proofs_check [ID ...]` runs them. A claim of your own is a generator function under `@claim`, in any module,
+run by `python -m proofs_check --module yours ID`.
+"""
+
+import importlib
+
+from proofs_check.against import equal, obeys, vanishes
+from proofs_check.claim import CLAIMS, Claim, Outcome, claim, examine
+from proofs_check.field import Derivation, Ito
+from proofs_check.judge import Given, Undecided, Verdict, given, zero
+from proofs_check.vectors import Gram, Vector, letters
+from proofs_check.words import matrices, trace, vanish
+
+THEORIES = ("intrinsic_lr", "deep_linear")
+__all__ = [
+    "CLAIMS", "THEORIES", "Claim", "Derivation", "Given", "Gram", "Ito", "Outcome", "Undecided", "Vector", "Verdict",
+    "claim", "claims", "equal", "examine", "given", "letters", "matrices", "obeys", "statements", "trace", "vanish",
+    "vanishes", "zero",
+]  # fmt: skip
+
+
+def claims() -> dict[str, Claim]:
+    """Every claim of the project, by id, and those of modules imported besides."""
+    for theory in THEORIES:
+        importlib.import_module(f"proofs_check.{theory}")
+    return CLAIMS
+
+
+def statements() -> dict[str, str]:
+    """id -> the sentence claimed."""
+    return {id: claim.says for id, claim in claims().items()}

@@ -45,14 +45,15 @@ def obeys(
 def vanishes(label: str, expr: Any, hypotheses: Hypotheses = ()) -> Verdict:
     """Decide expr == 0 for an expression with roots and exponentials, read in letters."""
     face = Face(expr)
-    return zero(label, face.value, (hypotheses or Given()).extended(face.relations))
+    value = face.value
+    return zero(label, value, (hypotheses or Given()).extended(face.reader.relations))
 
 
 def _all_zero(
     label: str, face: Face, residuals: Residuals, hypotheses: Hypotheses
 ) -> Verdict:
     left = [sp.sympify(r) for r in residuals(face)]
-    modulo = (hypotheses or Given()).extended(face.relations)
+    modulo = (hypotheses or Given()).extended(face.reader.relations)
     verdicts: list[Verdict] = []
     for residual in left:
         verdicts.append(zero(label, residual, modulo))
@@ -76,7 +77,7 @@ def _refused(
     left = [sp.sympify(r) for r in residuals(face)]
     if any(r.has(sp.zoo, sp.nan) for r in left):
         return True
-    modulo = (hypotheses or Given()).extended(face.relations)
+    modulo = (hypotheses or Given()).extended(face.reader.relations)
     return any(zero(label, r, modulo).refuted for r in left)
 
 

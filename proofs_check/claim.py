@@ -116,7 +116,7 @@ def claim(
     return register
 
 
-def judge(claim: Claim) -> Outcome:
+def examine(claim: Claim) -> Outcome:
     """Run a proof, then each of its broken twins."""
     start = time.perf_counter()
     checks, undecided = _checks(claim, {})

@@ -1,31 +1,35 @@
-"""The rational face of a prediction, as residuals see it: value, rates of change, substitutions, hypotheses."""
+"""The rational face of a prediction, as residuals see it: value, powers, rates of change, substitutions."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import sympy as sp
 
-from sdetheory.predictions.letters import Reader
+from sdetheory.predictions.letters import LetterForm, Reader
 
 
 class Face:
     """A formula in letters, with companion formulas read in the same letters, and substitutions on demand."""
 
     def __init__(self, expr: sp.Expr, companions: Sequence[sp.Expr] = ()):
-        self.expr = sp.sympify(expr)
+        self.expr, self._companions = sp.sympify(expr), tuple(companions)
         self.reader = Reader([self.expr, *companions])
-        self.form = self.reader.form(self.expr)
-        self.companions = [self.reader.form(c).expr for c in companions]
+
+    @cached_property
+    def form(self) -> LetterForm:
+        """The letter form: expression, meanings of the letters, derivation tables."""
+        return self.reader.form(self.expr)
+
+    @cached_property
+    def companions(self) -> list[sp.Expr]:
+        """The companion formulas, in the same letters."""
+        return [self.reader.form(c).expr for c in self._companions]
 
     @property
     def value(self) -> sp.Expr:
         """The formula, rational in its letters."""
         return self.form.expr
-
-    @property
-    def relations(self) -> list[sp.Expr]:
-        """The polynomial relations of every letter met so far."""
-        return self.reader.relations
 
     def rate(self, symbol: sp.Symbol) -> sp.Expr:
         """d(value)/d(symbol), from the derivation table of the letters."""
@@ -33,7 +37,9 @@ class Face:
 
     def at(self, **values: Any) -> sp.Expr:
         """The value with arguments replaced by name; limits are taken before the formula becomes letters."""
-        if not values:
-            return self.value
-        moved = self.expr.subs({sp.Symbol(name): value for name, value in values.items()}, simultaneous=True)
+        return self.power(1, **values)
+
+    def power(self, n: int, **values: Any) -> sp.Expr:
+        """The n-th power of the value, arguments replaced by name: the square of a root needs no letter."""
+        moved = self.expr.subs({sp.Symbol(name): value for name, value in values.items()}, simultaneous=True) ** n
         return sp.nan if moved.has(sp.zoo, sp.nan) else self.reader.form(moved).expr

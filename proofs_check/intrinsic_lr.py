@@ -185,7 +185,7 @@ def direction_sde(tangent: bool = True, homogeneous: bool = True) -> Checks:
     yield zero("coefficient of Sigma^(1/2) dB", noise["<u,dM>"] - speed, sde.radius)
     yield zero("no radial noise", noise.get("<W,dM>", sp.S.Zero), sde.radius)
     yield obeys("gamma^(-1/2) = lr/|W|^2", predicted.effective_lr_of_gamma,
-                lambda f: [f.at(gamma=gamma_of_R) ** 2 - speed**2])
+                lambda f: [f.power(2, gamma=gamma_of_R) - speed**2])
     yield equal("effective lr", speed, predicted.effective_lr)
 
 
@@ -215,9 +215,9 @@ def closed_form(tangent: bool = True, initial: bool = True) -> Checks:
     yield equal("start, any S(t)", general.subs({E: 1, J: 0}), gamma0)
     yield obeys("constant S", predicted.gamma,
                 lambda f: [f.rate(t) - rate.subs(gamma_now, f.value), f.at(t=0) - start])
-    yield obeys("effective lr", predicted.effective_lr_at, lambda f: [f.value**2 * f.companions[0] - 1],
+    yield obeys("effective lr", predicted.effective_lr_at, lambda f: [f.power(2) * f.companions[0] - 1],
                 companions=[predicted.gamma.expr])
-    yield obeys("squared norm", predicted.squared_norm, lambda f: [f.value**2 - lr**2 * f.companions[0]],
+    yield obeys("squared norm", predicted.squared_norm, lambda f: [f.power(2) - lr**2 * f.companions[0]],
                 companions=[predicted.gamma.at(gamma0=predicted.gamma_of_norm.at(squared_norm=predicted.squared_norm0))])
 
 
@@ -361,9 +361,9 @@ def without_decay(no_decay: bool = True, small_start: bool = True) -> Checks:
     """gamma at wd = 0 and gamma_0 = 0."""
     at = ({"weight_decay": 0} if no_decay else {}) | ({"gamma0": 0} if small_start else {})
     grown = predicted.gamma.at(**at)
-    yield obeys("effective lr", predicted.no_decay_effective_lr, lambda f: [f.value**2 * f.companions[0] - 1],
+    yield obeys("effective lr", predicted.no_decay_effective_lr, lambda f: [f.power(2) * f.companions[0] - 1],
                 companions=[grown])
-    yield obeys("|W|^2", predicted.no_decay_squared_norm, lambda f: [f.value**2 - lr**2 * f.companions[0]],
+    yield obeys("|W|^2", predicted.no_decay_squared_norm, lambda f: [f.power(2) - lr**2 * f.companions[0]],
                 companions=[grown])
 
 
@@ -391,8 +391,8 @@ def lr_drop(tangent: bool = True, equilibrium_before: bool = True, continuous_no
     yield obeys("gamma ratio", predicted.lr_drop_gamma_ratio, solves)
     ratio = predicted.lr_drop_gamma_ratio
     yield obeys("effective lr ratio", predicted.lr_drop_effective_lr_ratio,
-                lambda f: [f.value**2 * f.companions[0] - 1], companions=[ratio.expr])
-    yield obeys("recovery", predicted.lr_drop_recovery, lambda f: [f.value**2 - ratio.at(t=0)])
+                lambda f: [f.power(2) * f.companions[0] - 1], companions=[ratio.expr])
+    yield obeys("recovery", predicted.lr_drop_recovery, lambda f: [f.power(2) - ratio.at(t=0)])
 
 
 @claim(
@@ -410,7 +410,7 @@ def wd_drop(tangent: bool = True, equilibrium_before: bool = True) -> Checks:
 
     yield obeys("gamma ratio", predicted.wd_drop_gamma_ratio, solves)
     yield obeys("effective lr ratio", predicted.wd_drop_effective_lr_ratio,
-                lambda f: [f.value**2 * f.companions[0] - 1], companions=[predicted.wd_drop_gamma_ratio.expr])
+                lambda f: [f.power(2) * f.companions[0] - 1], companions=[predicted.wd_drop_gamma_ratio.expr])
     final = predicted.equilibrium_effective_lr
     yield vanishes("same final effective lr",
                    final.at(lr=lr / factor) ** 2 - final.at(weight_decay=weight_decay / factor) ** 2)
@@ -570,9 +570,9 @@ def von_mises_fisher(tangent: bool = True, stationary: bool = True) -> Checks:
     yield zero("no flux", drift - (sp.diff(variance, x) + variance * log_density) / 2, sde.radius)
     rest = sde.ito.drift[R].subs(unit, simultaneous=True)
     example = {lr: 1, weight_decay: HALF, R: 6, sigma: 3, d: 5, sp.Symbol("<g,w>"): 0}
-    modulo = given([rest], example) if stationary else ()
-    yield obeys("kappa^2", predicted.vmf_concentration, lambda f: [f.value**2 - kappa**2], modulo)
-    yield obeys("beta^2", predicted.inverse_temperature, lambda f: [f.value**2 * k**2 - kappa**2], modulo)
+    modulo = given([rest], example, nonzero=[lr]) if stationary else ()
+    yield obeys("kappa^2", predicted.vmf_concentration, lambda f: [f.power(2) - kappa**2], modulo)
+    yield obeys("beta^2", predicted.inverse_temperature, lambda f: [f.power(2) * k**2 - kappa**2], modulo)
 
 
 @claim(
@@ -590,8 +590,7 @@ def momentum(past_tangent: bool = True, stationary: bool = True) -> Checks:
     turn_balance, norm_balance = E(following, now) - C, E(following, following) - A
     # alpha 1/2, lr wd 1/2: C = 2A/3, and A stays for lr^2 G = 5A/12
     example = {alpha: HALF, lr: 1, weight_decay: HALF, A: 12, C: 8, G: 5, sp.Symbol("<g,old>"): 0}
-    example[unit_squared_gradient] = 15
-    modulo = given([turn_balance, norm_balance], example) if stationary else ()
+    modulo = given([turn_balance, norm_balance], example, nonzero=[lr, 1 + alpha]) if stationary else ()
     yield obeys("cosine", predicted.momentum_turn_cosine, lambda f: [f.value * A - C], modulo)
     yield obeys("norm", predicted.momentum_equilibrium_squared_norm,
-                lambda f: [f.at(unit_squared_gradient=G * A) ** 2 - A**2], modulo)
+                lambda f: [f.power(2, unit_squared_gradient=G * A) - A**2], modulo)

@@ -5,13 +5,14 @@ second library agrees), or refuted (a rational point where the hypotheses hold a
 judge raises `Undecided`.
 """
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import flint
 import sympy as sp
+
+from proofs_check.points import Values, nonzero_at, points
 
 Point = Mapping[sp.Symbol, sp.Expr]
 
@@ -49,6 +50,7 @@ class Given:
 
     relations: tuple[tuple[sp.Expr, sp.Expr], ...] = ()
     example: Point = field(default_factory=dict)
+    divisors: tuple[sp.Expr, ...] = ()
 
     @property
     def polynomials(self) -> tuple[sp.Expr, ...]:
@@ -57,13 +59,13 @@ class Given:
 
     @property
     def nonzero(self) -> tuple[sp.Expr, ...]:
-        """What is not zero: the denominators of the relations."""
+        """What is not zero: the denominators of the relations, and what the author divides by."""
         factors = (f for _, bottom in self.relations for f, _ in sp.factor_list(bottom)[1])
-        return tuple(dict.fromkeys(factors))
+        return tuple(dict.fromkeys((*factors, *self.divisors)))
 
     def extended(self, relations: Iterable[sp.Expr]) -> "Given":
         """These hypotheses and further relations."""
-        return Given(self.relations + tuple(_cleared(r) for r in relations), self.example)
+        return Given(self.relations + tuple(_cleared(r) for r in relations), self.example, self.divisors)
 
     def about(self, expr: sp.Expr) -> "Given":
         """Only the relations that reach the letters of `expr`, through shared letters."""
@@ -71,15 +73,20 @@ class Given:
         while True:
             reached = tuple(r for r in self.relations if r not in kept and r[0].free_symbols & letters)
             if not reached:
-                return Given(tuple(r for r in self.relations if r in kept), self.example)
+                return Given(tuple(r for r in self.relations if r in kept), self.example, self.divisors if kept else ())
             kept += reached
             letters = letters.union(*(r[0].free_symbols for r in reached))
 
 
-def given(relations: Iterable[sp.Expr], example: Mapping[Any, Any]) -> Given:
-    """Relations among letters and one real point that satisfies them: hypotheses nobody can meet prove anything."""
+def given(
+    relations: Iterable[sp.Expr], example: Mapping[Any, Any], nonzero: Sequence[sp.Expr] = ()
+) -> Given:
+    """Relations among letters and one real point that satisfies them: hypotheses nobody can meet prove anything.
+
+    `nonzero` are expressions the proof may divide by.
+    """
     point = {x: rational(sp.sympify(v)) for x, v in example.items()}
-    made = Given(tuple(_cleared(r) for r in relations), point)
+    made = Given(tuple(_cleared(r) for r in relations), point, tuple(nonzero))
     values = [r.subs(point) for r in made.polynomials]
     if any(v != 0 for v in values) or any(r.subs(point) == 0 for r in made.nonzero):
         raise Undecided(f"the example does not satisfy the hypotheses: they become {values}")
@@ -103,14 +110,14 @@ def zero(label: str, expr: Any, hypotheses: Given | tuple[()] = ()) -> Verdict:
     expr = rational(sp.sympify(expr))
     modulo = modulo.about(expr)
     top, bottom = sp.fraction(sp.together(expr))
-    letters = _letters(expr, *modulo.polynomials)
+    letters = _letters(expr, *modulo.polynomials, *modulo.nonzero)
     numerator, denominator = (sp.Poly(part, *letters, domain=sp.QQ) for part in (top, bottom))
     if denominator.is_zero:
         raise Undecided(f"{label}: division by zero")
     divided_by = tuple(f.as_expr() for f, _ in denominator.factor_list()[1])
     kind = "identity modulo relations" if modulo.relations else "identity in QQ(x)"
     for point in _points(modulo, letters, denominator):
-        if _nonzero(numerator, point):
+        if nonzero_at(numerator, point):
             return Verdict(label, False, kind, numerator.as_expr(), point, divided_by)
     quotients, relations = _membership(label, numerator, modulo)
     if not flint_agrees(expr, relations, quotients, denominator.as_expr()):
@@ -125,18 +132,6 @@ def _cleared(expr: Any) -> tuple[sp.Expr, sp.Expr]:
 
 def _letters(*exprs: sp.Expr) -> list[sp.Symbol]:
     return sorted(set().union(*(e.free_symbols for e in exprs)), key=str) or [sp.Symbol("x")]
-
-
-def _nonzero(poly: sp.Poly, point: Mapping[sp.Symbol, Any]) -> bool:
-    """Whether a polynomial is certainly not zero at a point of rationals and real balls."""
-    at = [v if isinstance(v, flint.arb) else flint.fmpq(int(v.p), int(v.q)) for v in (point[x] for x in poly.gens)]
-    total: Any = flint.fmpq(0)
-    for powers, c in poly.terms():
-        term: Any = flint.fmpq(int(c.p), int(c.q))
-        for value, n in zip(at, powers, strict=True):
-            term = term * value**n if n else term
-        total = total + term
-    return bool(total != 0)
 
 
 def _membership(label: str, numerator: sp.Poly, modulo: Given) -> tuple[Sequence[sp.Expr], tuple[sp.Expr, ...]]:
@@ -167,107 +162,18 @@ def _groebner(
     return quotients, rest, tuple(basis.exprs)
 
 
-# -- points that satisfy the hypotheses ------------------------------------------------------------------------
-
-
-def _points(
-    modulo: Given, letters: Sequence[sp.Symbol], denominator: sp.Poly | None = None, count: int = 3
-) -> list[Point]:
-    """Rational points that satisfy the relations, with nothing divided by zero; positive ones first."""
-    start: dict[Any, Any] = _constants(modulo.polynomials)
-    relations = tuple(r for r in modulo.polynomials if not r.free_symbols <= set(start))
-    avoid = [sp.Poly(e, *letters, domain=sp.QQ) for e in modulo.nonzero] + ([denominator] if denominator else [])
-    solved = eliminate(relations, modulo.nonzero)
-    if solved is None and modulo.example:
-        start |= modulo.example
-        solved = eliminate(tuple(sp.numer(sp.together(r.subs(modulo.example))) for r in relations))
-    free = [x for x in letters if x not in dict(solved or ()) and x not in start]
-    good: list[Point] = []
-    for k in range(1, 60 if solved is not None else 600):
-        if solved is None:
-            full = _searched(relations, letters, start, k)
-        else:
-            point = {x: sp.Rational(1 + (7 * i + 5 * k + i * k) % 13, 14 + i + k) for i, x in enumerate(free)}
-            full = _complete(start | point, solved)
-        if full is None or any(r.subs(full) != 0 for r in relations):
-            continue
-        if all(_nonzero(poly, full) for poly in avoid):
-            good.append(full)
-        if sum(solved is None or all(v > 0 for v in p.values()) for p in good) >= count:
+def _points(modulo: Given, letters: Sequence[sp.Symbol], denominator: sp.Poly, count: int = 3) -> list[Values]:
+    """Points that satisfy the hypotheses and divide by nothing zero; with positive letters first."""
+    avoid = [*(sp.Poly(e, *letters, domain=sp.QQ) for e in modulo.nonzero), denominator]
+    good: list[Values] = []
+    for k, point in enumerate(points(modulo.polynomials, modulo.nonzero, letters, modulo.example)):
+        if all(nonzero_at(poly, point) for poly in avoid):
+            good.append(point)
+        if k >= 10 and len(good) >= count:
             break
-    good.sort(key=lambda p: any(v <= 0 for v in p.values()))
     if not good:
         raise Undecided("no point satisfies the hypotheses without dividing by zero")
-    return good[:count]
-
-
-def _constants(relations: Sequence[sp.Expr]) -> dict[sp.Symbol, Any]:
-    """Letters that stand for an irrational root of a number, x^q = b, as real balls."""
-    out: dict[sp.Symbol, Any] = {}
-    for relation in relations:
-        if len(relation.free_symbols) == 1:
-            (x,) = relation.free_symbols
-            poly = sp.Poly(relation, x, domain=sp.QQ)
-            (q,), a = poly.terms()[0]
-            ratio = -poly.coeff_monomial(1) / a
-            if len(poly.terms()) == 2 and ratio > 0 and not poly.ground_roots():
-                out[x] = flint.arb(flint.fmpq(int(ratio.p), int(ratio.q))).root(q)
-    return out
-
-
-def _searched(
-    relations: Sequence[sp.Expr], letters: Sequence[sp.Symbol], start: Mapping[Any, Any], k: int
-) -> Point | None:
-    """The k-th try at a point where no letter can be solved for: small integers, then rational roots (3-4-5)."""
-    point = dict(start)
-    for relation in relations:
-        left = sp.Poly(relation.subs(point), *sorted(relation.subs(point).free_symbols, key=str) or [sp.Symbol("x")])
-        unknown = max(left.gens, key=lambda x: (str(x).startswith("root"), str(x)))
-        point |= {x: sp.Integer(1 + (k // 6**i) % 6) for i, x in enumerate(left.gens) if x != unknown}
-        roots = sp.Poly(relation.subs(point), unknown, domain=sp.QQ).ground_roots() if unknown in left.free_symbols else {0: 1}
-        if not roots:
-            return None
-        if unknown in left.free_symbols:
-            point[unknown] = max(roots)
-    return point | {x: sp.Rational(1 + i, 3 + k % 5) for i, x in enumerate(letters) if x not in point}
-
-
-def _complete(point: dict[sp.Symbol, sp.Expr], solved: Sequence[tuple[sp.Symbol, sp.Expr]]) -> Point | None:
-    """The point with the solved letters filled in; None where one of them is undefined."""
-    for letter, formula in reversed(solved):
-        value = formula.subs(point)
-        if not value.is_Rational:
-            return None
-        point[letter] = value
-    return point
-
-
-@functools.cache
-def eliminate(
-    relations: tuple[sp.Expr, ...], nonzero: tuple[sp.Expr, ...] = ()
-) -> list[tuple[sp.Symbol, sp.Expr]] | None:
-    """Solve the relations one letter at a time, each where it is linear; None when no order of letters works."""
-    relations = tuple(r for r in relations if r != 0)
-    if not relations:
-        return []
-    first, rest = relations[0], relations[1:]
-    for letter in sorted(first.free_symbols, key=str, reverse=True):
-        poly = sp.Poly(first, letter)
-        if poly.degree() != 1:
-            continue
-        formula = sp.cancel(-poly.coeff_monomial(1) / poly.coeff_monomial(letter))
-        later, kept = (tuple(_substituted(e, letter, formula) for e in exprs) for exprs in (rest, nonzero))
-        if any(r.is_number and r != 0 for r in later) or 0 in kept:
-            continue
-        tail = eliminate(later, kept)
-        if tail is not None:
-            return [(letter, formula), *tail]
-    return None
-
-
-def _substituted(expr: sp.Expr, letter: sp.Symbol, formula: sp.Expr) -> sp.Expr:
-    """The numerator after a substitution, expanded."""
-    return sp.expand(sp.numer(sp.together(expr.subs(letter, formula))))
+    return sorted(good, key=lambda p: not all(v > 0 for v in p.values()))[:count]
 
 
 # -- the second route ----------------------------------------------------------------------------------------

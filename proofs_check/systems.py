@@ -5,7 +5,7 @@ numpy arrays. Losses and covariances are sympy expressions in a column w and par
 of the loss, covariances are moments of the batch gradient.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,9 +164,30 @@ def goe_variances(E: sp.Matrix) -> dict[sp.Symbol, int]:
 # -- deep linear networks ------------------------------------------------------------------------------------------
 
 
-def end_to_end(layers: Sequence[Any], product: Callable[[Any, Any], Any] = lambda a, b: a * b) -> Any:
-    """W_N ... W_1 of layers W_1, ..., W_N."""
+def square_loss(whole: Any, target: Any) -> Any:
+    """(W - s)^2 of the end to end product, Ginsburg's loss; half of it is the usual one."""
+    return (whole - target) ** 2
+
+
+def label_noise_batch(whole: Any, target: Any, noise: Any) -> Any:
+    """(W - s - xi)^2: the target of this step is s + xi."""
+    return square_loss(whole, target + noise)
+
+
+def input_noise_batch(whole: Any, target: Any, noise: Any) -> Any:
+    """(W (1 + e) - s)^2: the input of this step is multiplied by 1 + e."""
+    return square_loss(whole * (1 + noise), target)
+
+
+def end_to_end(layers: Sequence[Any]) -> Any:
+    """W_N ... W_1 of sympy matrices W_1, ..., W_N."""
     whole = layers[0]
     for layer in layers[1:]:
-        whole = product(layer, whole)
+        whole = layer * whole
     return whole
+
+
+def frobenius_loss(layers: Sequence[sp.Matrix], inputs: sp.Matrix, targets: sp.Matrix) -> sp.Expr:
+    """(1/2)|W_N ... W_1 X - Y|_F^2."""
+    residual = end_to_end(layers) * inputs - targets
+    return sum((x**2 for x in residual), sp.S.Zero) / 2
