@@ -59,7 +59,7 @@ STEP_TERMS = int(TERMS[12])
 
 
 @njit(error_model="numpy")
-def stages(model, weight_decay, y, h, k, at, work, first, last):
+def slopes(model, weight_decay, y, h, k, at, work, first, last):
     """Slopes first, ..., last-1 (counted from 0) of a step h from y; slope 0 must stand in slot 0 of `k`."""
     d = y.size
     for s in range(first, last):

@@ -18,6 +18,7 @@ from numba.extending import intrinsic, overload
 
 WEIGHTS, OUTPUT, WORK = 0, 1, 2
 COLUMNS = ("init", "a", "oa", "ai", "ak", "b", "ob", "bk", "bj", "c", "oc", "m", "q", "n")
+ROW = 14                          # columns of a row
 TILES = (5, 2, 1)
 _I32, _I64, _DOUBLE = ir.IntType(32), ir.IntType(64), ir.DoubleType()
 
@@ -35,8 +36,8 @@ class Operand:
         return Operand(self.array, self.offset, self.shape[::-1], self.strides[::-1])
 
 
-def product_row(left, right, result, init=-1):
-    """One row of a table: ``result = constants[init:] + left @ right`` (``init=-1``: no constants).
+def product(left, right, result, init=-1):
+    """One row of a program, columns as in `COLUMNS`: ``result = constants[init:] + left @ right`` (``init=-1``: no constants).
 
     `result` is stored dense, row by row, and must not overlap `left` or `right`."""
     (m, n), (k, q) = left.shape, right.shape
@@ -46,15 +47,11 @@ def product_row(left, right, result, init=-1):
             result.array, result.offset, m, q, n)
 
 
-def product_table(rows):
-    """The rows as an (rows, 14) integer array, columns as in `COLUMNS`."""
-    return np.array(rows, dtype=np.int64).reshape(-1, len(COLUMNS))
-
-
-def multiply(table, w, out, work, constants):
-    """Carry out the products of `table` in order on the lane arrays `w`, `out`, `work`."""
+def multiply(program, first, last, w, out, work, constants):
+    """Carry out the products at ``program[first:last]``, a flat array of rows, on lane arrays `w`, `out`, `work`."""
     arrays = (w["lane"], out["lane"], work["lane"])
-    for init, a, oa, ai, ak, b, ob, bk, bj, c, oc, m, q, n in table.tolist():
+    rows = program[first:last].reshape(-1, ROW).tolist()
+    for init, a, oa, ai, ak, b, ob, bk, bj, c, oc, m, q, n in rows:
         i, j, k = np.arange(m), np.arange(q), np.arange(n)
         left = arrays[a][oa + i[:, None] * ai + k * ak]
         right = arrays[b][ob + k[:, None] * bk + j * bj]
@@ -65,16 +62,16 @@ def multiply(table, w, out, work, constants):
 
 
 @overload(multiply)
-def _multiply_overload(table, w, out, work, constants):
+def _multiply_overload(program, first, last, w, out, work, constants):
     return _multiply
 
 
-def _multiply(table, w, out, work, constants):
-    """Cut every product of the table into tiles of 5, 2 or 1 rows and columns."""
-    for r in range(table.shape[0]):
-        init, a, oa, ai, ak = table[r, 0], table[r, 1], table[r, 2], table[r, 3], table[r, 4]
-        b, ob, bk, bj = table[r, 5], table[r, 6], table[r, 7], table[r, 8]
-        c, oc, m, q, n = table[r, 9], table[r, 10], table[r, 11], table[r, 12], table[r, 13]
+def _multiply(program, first, last, w, out, work, constants):
+    """Cut every product into tiles of 5, 2 or 1 rows and columns."""
+    for r in range(first, last, ROW):
+        init, a, oa, ai, ak = program[r], program[r + 1], program[r + 2], program[r + 3], program[r + 4]
+        b, ob, bk, bj = program[r + 5], program[r + 6], program[r + 7], program[r + 8]
+        c, oc, m, q, n = program[r + 9], program[r + 10], program[r + 11], program[r + 12], program[r + 13]
         i = 0
         while i < m:
             height = 5 if m - i >= 5 else 2 if m - i >= 2 else 1

@@ -10,9 +10,10 @@ from numba import njit
 
 from sdetheory import checks
 from sdetheory.lanes.dispatch import verb
+from sdetheory.lanes.products import multiply
 from sdetheory.lanes.vector import constant, load, sqrt, store
 from sdetheory.lanes.verbs import gradient, loss, workspace
-from sdetheory.models.sweep import Sweep, build_sweep, lay_inputs, layer_offsets, pull_back, residual
+from sdetheory.models.sweep import Sweep, build_sweep, lay_inputs, layer_offsets
 
 # ---- losses of one residual entry: penalty(loss, r) and its derivative slope(loss, r)
 
@@ -55,19 +56,44 @@ def _huber_slope(residual_loss, r):
 class DeepLinear(NamedTuple):
     """L(w) = floor + scale * sum_ij penalty(R_ij), R = W_N ... W_1 X - Y; made by the builders below."""
 
-    widths: np.ndarray  # (N + 1,) d_0 (inputs) ... d_N (outputs)
     sweep: Sweep
     residual_loss: Any
     scale: float
     floor: float
-    inputs: np.ndarray  # (d_0, n) the data as given (identity in target form)
-    targets: np.ndarray  # (d_N, n)
+    samples: int  # columns n of the data, 0 in target form (X = I)
     preferred_width = 8  # lanes: one 5 x 5 tile of 8 lanes fills the vector registers
+
+    @property
+    def widths(self) -> np.ndarray:
+        """Layer widths (d_0, ..., d_N), inputs first."""
+        return self.sweep.program[self.sweep.backward :]
+
+    @property
+    def inputs(self) -> np.ndarray:
+        """X as given, shape (d_0, n); the identity in target form."""
+        width = int(self.widths[0])
+        if not self.samples:
+            return np.eye(width)
+        start = self.sweep.entries + self.sweep.inputs
+        return self.sweep.constants[start : start + width * self.samples].reshape(width, self.samples)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Y as given, shape (d_N, n); A in target form."""
+        width = int(self.widths[-1])
+        if not self.samples:
+            return -self.sweep.constants[: self.sweep.entries].reshape(width, -1)
+        return self.sweep.constants[-width * self.samples :].reshape(width, self.samples)
+
+    @property
+    def dimension(self) -> int:
+        """Number of weights d = sum_j d_j d_{j-1}."""
+        return int(layer_offsets(self.widths)[-1])
 
     def validated(self, d: int) -> "DeepLinear":
         """Raises ValueError unless the flat weights have d = sum_j d_j d_{j-1} entries."""
-        if d != dimension(self):
-            raise ValueError(f"`w0` must have {dimension(self)} weights for widths {tuple(self.widths.tolist())}: "
+        if d != self.dimension:
+            raise ValueError(f"`w0` must have {self.dimension} weights for widths {tuple(self.widths.tolist())}: "
                              f"it has {d}")
         return self
 
@@ -79,25 +105,27 @@ def _workspace(model, d):
 
 @gradient.of(DeepLinear)
 def _gradient(model, w, out, work):
-    lay_inputs(model.sweep, work)
-    residual(model.sweep, w, work)
-    _slopes(model.residual_loss, model.scale, model.sweep, work)
-    pull_back(model.sweep, w, out, work)
+    sweep = model.sweep
+    lay_inputs(sweep.constants, sweep.entries, sweep.inputs, work)
+    multiply(sweep.program, 0, sweep.forward, w, work, work, sweep.constants)
+    _slopes(model.residual_loss, model.scale, work, sweep.residual, sweep.residual + sweep.entries)
+    multiply(sweep.program, sweep.forward, sweep.backward, w, out, work, sweep.constants)
 
 
-@njit(inline="always")
-def _slopes(residual_loss, scale, sweep, work):
+@njit(error_model="numpy")
+def _slopes(residual_loss, scale, work, first, last):
     """R <- scale * slope(R), entry by entry."""
-    for i in range(sweep.residual, sweep.residual + sweep.entries):
+    for i in range(first, last):
         store(work, i, scale * slope(residual_loss, load(work, i)))
 
 
 @loss.of(DeepLinear)
 def _loss(model, w, work):
-    lay_inputs(model.sweep, work)
-    residual(model.sweep, w, work)
+    sweep = model.sweep
+    lay_inputs(sweep.constants, sweep.entries, sweep.inputs, work)
+    multiply(sweep.program, 0, sweep.forward, w, work, work, sweep.constants)
     total = constant(w, 0.0)
-    for i in range(model.sweep.residual, model.sweep.residual + model.sweep.entries):
+    for i in range(sweep.residual, sweep.residual + sweep.entries):
         total += penalty(model.residual_loss, load(work, i))
     return model.floor + model.scale * total
 
@@ -114,8 +142,7 @@ def deep_linear(widths: Any, target: Any, residual_loss: Any = Square()) -> Deep
     """
     widths = check_widths(widths)
     target = checks.shape("target", checks.finite("target", target), (int(widths[-1]), int(widths[0])))
-    return DeepLinear(widths, build_sweep(widths, None, target), check_residual_loss(residual_loss), 1.0, 0.0,
-                      np.eye(int(widths[0])), target)
+    return DeepLinear(build_sweep(widths, None, target), check_residual_loss(residual_loss), 1.0, 0.0, 0)
 
 
 def deep_linear_from_data(inputs: Any, targets: Any, widths: Any, residual_loss: Any = Square()) -> DeepLinear:
@@ -132,12 +159,11 @@ def deep_linear_from_data(inputs: Any, targets: Any, widths: Any, residual_loss:
     if samples == 0:
         raise ValueError(f"`inputs` must have at least one sample: it has shape {inputs.shape}")
     targets = checks.shape("targets", checks.finite("targets", targets), (int(widths[-1]), samples))
-    if not isinstance(check_residual_loss(residual_loss), Square):
-        sweep = build_sweep(widths, inputs, targets)
-        return DeepLinear(widths, sweep, residual_loss, 1.0 / samples, 0.0, inputs, targets)
-    root, seen, floor = root_of_data(inputs, targets)
-    sweep = build_sweep(widths, root, seen)
-    return DeepLinear(widths, sweep, residual_loss, 1.0 / samples, floor / samples, inputs, targets)
+    swept = (inputs, targets, 0.0)
+    if isinstance(check_residual_loss(residual_loss), Square):
+        swept = root_of_data(inputs, targets)
+    sweep = build_sweep(widths, swept[0], swept[1], inputs, targets)
+    return DeepLinear(sweep, residual_loss, 1.0 / samples, swept[2] / samples, samples)
 
 
 def root_of_data(inputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -173,8 +199,3 @@ def check_residual_loss(residual_loss: Any) -> Any:
         raise ValueError(f"`residual_loss` must be Square(), PseudoHuber() or a class with `slope` and `penalty` "
                          f"kernels: residual_loss={residual_loss!r}")
     return residual_loss
-
-
-def dimension(model: DeepLinear) -> int:
-    """Number of weights d."""
-    return int(layer_offsets(model.widths)[-1])

@@ -1,29 +1,32 @@
 """The forward and backward sweep of a deep linear network as tables of lane-wise matrix products.
 
-With inputs X (d_0 x n) and targets Y (d_N x n) the residual is R = W_N ... W_1 X - Y.  The forward table leaves R in
-the workspace, the backward table turns slopes there (dL/dR) into the gradients of all layers,
+With inputs X (d_0 x n) and targets Y (d_N x n) the residual is R = W_N ... W_1 X - Y.  The forward rows leave R in
+the workspace, the backward rows turn slopes there (dL/dR) into the gradients of all layers,
 G_j = B_j P_{j-1}^T with P_j = W_j P_{j-1}, P_0 = X, and B_N = dL/dR, B_{j-1} = W_j^T B_j.
 Without inputs (X = I) the sweep starts at P_1 = W_1 and needs no product for it, nor for G_1 = B_1.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
-from sdetheory.lanes.products import OUTPUT, WEIGHTS, WORK, Operand, multiply, product_row, product_table
+from sdetheory.lanes.products import OUTPUT, WEIGHTS, WORK, Operand, product
 from sdetheory.lanes.vector import constant, store
 
 
 class Sweep(NamedTuple):
-    """Both tables, the constants they need and where things lie in the workspace (offsets in rows)."""
+    """The program of products, the numbers it needs, and where things lie.
 
-    forward: np.ndarray  # (rows, 14) products that leave R in the workspace
-    backward: np.ndarray  # (rows, 14) products from dL/dR to the gradient
-    negated_targets: np.ndarray  # (d_N n,) the entries of -Y, row by row
-    inputs: np.ndarray  # (d_0 n,) the entries of X, row by row; empty for X = I
-    residual: int  # where R starts; X starts at 0
-    entries: int  # d_N n, the entries of R
+    There are only two arrays because every array that a compiled call is handed costs two atomic reference counts."""
+
+    program: np.ndarray  # rows of the forward sweep, rows of the backward sweep, layer widths
+    constants: np.ndarray  # the entries of -Y, those of X (none for X = I), and whatever the owner adds
+    forward: int  # where the forward rows end in `program`
+    backward: int  # where the backward rows end
+    residual: int  # where R starts in the workspace; X starts at 0
+    entries: int  # d_N n, the entries of R and of Y
+    inputs: int  # d_0 n, the entries of X, or 0 for X = I
     rows: int  # rows of workspace
 
 
@@ -32,8 +35,10 @@ def layer_offsets(widths: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(widths[1:] * widths[:-1])])
 
 
-def build_sweep(widths: np.ndarray, inputs: np.ndarray | None, targets: np.ndarray) -> Sweep:
-    """The sweep for layer widths (d_0, ..., d_N), inputs (d_0, n) or None for the identity, targets (d_N, n)."""
+def build_sweep(widths: np.ndarray, inputs: np.ndarray | None, targets: np.ndarray, *more: np.ndarray) -> Sweep:
+    """The sweep for layer widths (d_0, ..., d_N), inputs (d_0, n) or None for the identity, targets (d_N, n).
+
+    The entries of the arrays `more` are kept at the end of the constants."""
     depth, columns = widths.size - 1, targets.shape[1]
     if inputs is None and depth == 1:
         inputs = np.eye(columns)
@@ -53,37 +58,26 @@ def build_sweep(widths: np.ndarray, inputs: np.ndarray | None, targets: np.ndarr
     forward = []
     for layer in ahead:
         below, above = products[-1], scratch(layer.shape[0])
-        forward.append(product_row(layer, below, above, init=0 if layer is layers[-1] else -1))
+        forward += product(layer, below, above, init=0 if layer is layers[-1] else -1)
         products.append(above)
     residual = pulled = products.pop()
-    spare = [scratch(int(widths.max())) for _ in range(2)]
-    backward = []
-    for j in reversed(range(len(layers) - len(ahead), depth)):
-        backward.append(product_row(pulled, products.pop().T, gradients[j]))
-        if j > 0:
-            first = inputs is None and j == 1
-            lower = gradients[0] if first else Operand(WORK, spare[j % 2].offset, (int(widths[j]), columns))
-            backward.append(product_row(layers[j].T, pulled, lower))
+    backward: list[int] = []
+    for j in reversed(range(depth - len(ahead), depth)):
+        below = products.pop()
+        backward += product(pulled, below.T, gradients[j])
+        if j > 0:  # B_{j-1} takes the place of P_{j-1}, which is not needed any more
+            lower = gradients[0] if inputs is None and j == 1 else below
+            backward += product(layers[j].T, pulled, lower)
             pulled = lower
-    flat_inputs = np.zeros(0) if inputs is None else np.ascontiguousarray(inputs, dtype=np.float64).reshape(-1)
-    return Sweep(product_table(forward), product_table(backward), -targets.reshape(-1), flat_inputs, residual.offset,
-                 targets.size, top)
+    program = np.array([*forward, *backward, *widths.tolist()], np.int64)
+    flat: list[Any] = [-targets, *([] if inputs is None else [inputs]), *more]
+    constants = np.concatenate([np.asarray(array, dtype=np.float64).reshape(-1) for array in flat])
+    return Sweep(program, constants, len(forward), len(forward) + len(backward), residual.offset, targets.size,
+                 0 if inputs is None else inputs.size, top)
 
 
-@njit(inline="always")
-def lay_inputs(sweep, work):
+@njit(error_model="numpy")
+def lay_inputs(constants, entries, inputs, work):
     """Write X into the first rows of the workspace, the same in every lane."""
-    for i in range(sweep.inputs.size):
-        store(work, i, constant(work, sweep.inputs[i]))
-
-
-@njit(inline="always")
-def residual(sweep, w, work):
-    """R = W_N ... W_1 X - Y, left at row `sweep.residual` of the workspace; X must have been laid."""
-    multiply(sweep.forward, w, work, work, sweep.negated_targets)
-
-
-@njit(inline="always")
-def pull_back(sweep, w, out, work):
-    """out <- the gradient, from the slopes dL/dR that stand where the residual was."""
-    multiply(sweep.backward, w, out, work, sweep.negated_targets)
+    for i in range(inputs):
+        store(work, i, constant(work, constants[entries + i]))
