@@ -14,10 +14,13 @@ Inside compiled code the choice is made at compile time (no cost at run time).  
 function, so it stays importable and testable; `gradient.kernel(Rayleigh)` is the jitted one.
 """
 
-from typing import Any, Callable, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from numba import njit
-from numba.extending import overload
+from numba import njit, types
+from numba.core import errors
+from numba.core.imputils import lower_constant
+from numba.extending import models, register_model, typeof_impl
 
 Kernel = TypeVar("Kernel", bound=Callable)
 
@@ -48,8 +51,10 @@ class Verb:
         def register(function: Kernel) -> Kernel:
             wanted, got = len(self.arguments), function.__code__.co_argcount
             if got != wanted:
-                raise TypeError(f"a kernel of `{self.__name__}` takes ({', '.join(self.arguments)}): "
-                                f"{function.__name__} takes {got} arguments")
+                raise TypeError(
+                    f"a kernel of `{self.__name__}` takes ({', '.join(self.arguments)}): "
+                    f"{function.__name__} takes {got} arguments"
+                )
             kernel = _jit(function)
             self.kernels.update(dict.fromkeys(classes, kernel))
             return function
@@ -65,15 +70,47 @@ class Verb:
         kernel = self.kernels.get(cls, self.default)
         if kernel is None:
             known = ", ".join(sorted(c.__name__ for c in self.kernels)) or "none"
-            raise TypeError(f"{cls.__name__} has no `{self.__name__}` kernel: register one with "
-                            f"@{self.__name__}.of({cls.__name__}); registered: {known}")
+            raise TypeError(
+                f"{cls.__name__} has no `{self.__name__}` kernel: register one with "
+                f"@{self.__name__}.of({cls.__name__}); registered: {known}"
+            )
         return kernel
 
 
 def _jit(function: Callable) -> Callable:
     """Numpy's rules for division, and the caller's for everything else; a jitted function is kept."""
-    return function if hasattr(function, "py_func") else njit(error_model="numpy")(function)
+    return function if hasattr(function, "py_func") else njit(error_model="numpy", no_cfunc_wrapper=True)(function)
 
+
+class VerbType(types.Callable, types.Dummy):
+    """Numba type of a verb: a call of it *is* a call of the kernel, with no function in between to compile."""
+
+    def __init__(self, generic: Verb) -> None:
+        self.generic = generic
+        super().__init__(f"verb({generic.__name__}, {id(generic)})")
+
+    def _chosen(self, arguments: Any) -> types.Dispatcher:
+        plugin = getattr(arguments[0], "instance_class", None)
+        if plugin is None:
+            raise errors.TypingError(f"`{self.generic.__name__}` needs a plug-in first, got {arguments[0]}")
+        return types.Dispatcher(self.generic.kernel(plugin))
+
+    def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
+        """Signature of the chosen kernel."""
+        return self._chosen(args).get_call_type(context, args, kws)
+
+    def get_impl_key(self, sig: Any) -> Any:
+        """Compiled code of the chosen kernel."""
+        return self._chosen(sig.args).get_impl_key(sig)
+
+    def get_call_signatures(self) -> Any:
+        """None fixed."""
+        return (), True
+
+
+register_model(VerbType)(models.OpaqueModel)
+typeof_impl.register(Verb)(lambda generic, context: VerbType(generic))
+lower_constant(VerbType)(lambda context, builder, typ, value: context.get_dummy_value())
 
 VERBS: list[Verb] = []
 
@@ -82,12 +119,4 @@ def verb(name: str, *arguments: str, default: Callable | None = None) -> Verb:
     """Make a generic function of the named arguments; the first one is the plug-in that decides."""
     generic = Verb(name, arguments, default)
     VERBS.append(generic)
-    names = ", ".join(arguments)
-    space: dict[str, Any] = {"generic": generic}
-    exec(f"def choose({names}):\n"
-         f" plugin = getattr({arguments[0]}, 'instance_class', None)\n"
-         f" if plugin is None: return None\n"
-         f" kernel = generic.kernel(plugin)\n"
-         f" return lambda {names}: kernel({names})\n", space)
-    overload(generic)(space["choose"])
     return generic
