@@ -61,7 +61,7 @@ def density(d: int, model: str, concentration: float, u: np.ndarray) -> np.ndarr
 def von_mises_fisher_kappa(d: int, mean: float) -> float:
     """kappa with E u = I_{d/2}(kappa) / I_{d/2-1}(kappa) = mean."""
     ratio = lambda kappa: special.ive(d / 2, kappa) / special.ive(d / 2 - 1, kappa)
-    return float(optimize.brentq(lambda kappa: ratio(kappa) - mean, 1e-9, 100.0 * d))
+    return float(optimize.brentq(lambda kappa: ratio(kappa) - mean, 0.9 * d * mean, 100.0 * d))
 
 
 def bingham_second_moment(d: int, beta: float) -> float:
@@ -144,6 +144,6 @@ def work_precision(case: Case, steps: Iterable[float], schemes: Iterable[str] = 
     """Points of every scheme at every step h, compiled beforehand so that seconds are seconds of computing."""
     steps = list(steps)
     for scheme in schemes:
-        run(case, scheme, max(steps), paths=8, length=4.0, **{k: v for k, v in options.items() if k == "threads"})
+        run(case, scheme, max(steps), **{**options, "paths": 96, "length": 4.0})
         for h in steps:
             yield run(case, scheme, h, **options)

@@ -6,42 +6,43 @@ on orthonormal polynomials and its stationary law solved, so the errors of a sch
 `generator_law` solves the stationary equation of the diffusion itself the same way: the reference.
 """
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
-from scipy import linalg, optimize, special
+from scipy import integrate, linalg, special
 
+from benchmarks.equilibrium_cases import case, von_mises_fisher_kappa
+from sdetheory.lanes.tag import compiled, tag
 from sdetheory.lanes.vector import float_rows, lane_array
 from sdetheory.lanes.verbs import decode, draws, encode, extra, step, substeps, workspace
+from sdetheory.models.noise import Covariance
+from sdetheory.models.scale_invariant import VonMisesFisher
+from sdetheory.plugins import canonical
 
 
-@njit(error_model="numpy")
-def _one_step(integrator, model, noise, lr, weight_decay, dt, w, z, y, work):
-    encode(integrator, w, lr, y)
-    step(integrator, model, noise, lr, weight_decay, dt, y, z, work)
-    decode(integrator, y, lr, w)
-
-
-@njit(error_model="numpy")
-def _all_steps(integrator, model, noise, lr, weight_decay, dt, w, z, y, work):
+@compiled
+def _all_steps(tag, integrator, model, noise, lr, weight_decay, dt, w, z, y, work):
     for b in range(w.shape[0]):
-        _one_step(integrator, model, noise, lr, weight_decay, dt, w[b], z[b], y, work)
+        encode(integrator, w[b], lr, y)
+        step(integrator, model, noise, lr, weight_decay, dt, y, z[b], work)
+        decode(integrator, y, lr, w[b])
 
 
 def steps(integrator: Any, model: Any, noise: Any, w: np.ndarray, z: np.ndarray, *, lr: float, weight_decay: float,
           dt: float, width: int = 16) -> np.ndarray:
     """One step of the compiled integrator from every row of w (N, d) with the increments z (N, n): (N, d)."""
     count, d = w.shape
+    model, noise, integrator = canonical(model, d), canonical(noise, d), canonical(integrator, d)
     blocks = -(-count // width)
     rows = np.minimum(np.arange(blocks * width), count - 1)
-    needed = draws(noise, d) * substeps(integrator)
-    lanes_w, lanes_z = lane_array((blocks, d), width), lane_array((blocks, needed + 1), width)
+    needed = draws.python(noise, d) * substeps.python(integrator)
+    lanes_w, lanes_z = lane_array((blocks, d), width), lane_array((blocks, needed + 2), width)
     float_rows(lanes_w)[:] = w[rows].reshape(blocks, width, d).transpose(0, 2, 1)
     float_rows(lanes_z)[:, :needed] = z[rows].reshape(blocks, width, needed).transpose(0, 2, 1)
-    own = workspace(integrator, d) + max(workspace(model, d), workspace(noise, d))
-    _all_steps(integrator, model, noise, lr, weight_decay, dt, lanes_w, lanes_z,
-               lane_array(d + extra(integrator, d), width), lane_array(own + 1, width))
+    own = workspace.python(integrator, d) + max(workspace.python(model, d), workspace.python(noise, d))
+    _all_steps(tag(integrator, model, noise), integrator, model, noise, float(lr), float(weight_decay), float(dt),
+               lanes_w, lanes_z, lane_array(d + extra.python(integrator, d), width), lane_array(own + 1, width))
     return float_rows(lanes_w).transpose(0, 2, 1).reshape(-1, d)[:count]
 
 
@@ -83,22 +84,6 @@ def axis_measure(d: int, tilt: Callable[[np.ndarray], np.ndarray], count: int) -
     x, mass = special.roots_jacobi(400, (d - 3) / 2, (d - 3) / 2)
     exponent = tilt(x)
     return polynomials(x, mass * np.exp(exponent - exponent.max()), count)
-
-
-def von_mises_fisher_kappa(d: int, mean: float) -> float:
-    """kappa with I_{d/2}(kappa)/I_{d/2-1}(kappa) = mean."""
-    return float(optimize.brentq(lambda k: special.ive(d / 2, k) / special.ive(d / 2 - 1, k) - mean, 1e-9, 4000.0))
-
-
-def bingham_beta(d: int, second: float) -> float:
-    """beta of the density e^{-beta u^2} with E u^2 = second < 1/d."""
-    x, mass = special.roots_jacobi(400, (d - 3) / 2, (d - 3) / 2)
-
-    def excess(beta: float) -> float:
-        density = mass * np.exp(-beta * x * x)
-        return float((density * x * x).sum() / density.sum() - second)
-
-    return float(optimize.brentq(excess, 0.0, 60.0 * d))
 
 
 def _increments(d: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -184,3 +169,61 @@ def generator_law(setting: Setting, drift: Callable, diffusion: Callable, growth
     image = (drift(u, gamma) * pairs(a[1], b[0]) + 0.5 * diffusion(u, gamma) * pairs(a[2], b[0])
              + growth(u, gamma) * pairs(a[0], b[1]))
     return _stationary(setting, (setting.basis(u, gamma) * weight) @ image.T)
+
+
+def transient(setting: Setting, integrator: Any, dt: float, count: int, u: float) -> float:
+    """E u after `count` steps of length dt from the given u, at constant gamma (the equilibrium one)."""
+    matrix = kernel_matrix(setting, integrator, dt)
+    weights = setting.basis(np.array([u]), setting.gamma.nodes[:1])[:, 0]
+    # K p_k = sum_j M_jk p_j on functions; the function u is expanded first
+    nodes, gamma, weight = setting.points()
+    image = np.linalg.matrix_power(matrix, count) @ (setting.basis(nodes, gamma) * weight @ nodes)
+    return float(weights @ image)
+
+
+def isotropic_setting(kind: str, d: int, level: float, *, degree: int = 14, **parameters: float) -> Setting:
+    """A case of benchmarks.equilibrium_cases: constant trace, gamma at its equilibrium value."""
+    chosen = case(kind, d, level, **parameters)
+    kappa, beta = (chosen.concentration, 0.0) if kind == "von_mises_fisher" else (0.0, chosen.concentration)
+    axis = axis_measure(d, lambda u: kappa * u - beta * u * u, degree + 16)
+    gamma = Polynomials(np.zeros(1), np.zeros(2), np.array([(chosen.square_norm / chosen.lr) ** 2]), np.ones(1))
+    return Setting(d, chosen.model, chosen.noise, chosen.lr, chosen.weight_decay, axis, gamma, degree)
+
+
+class AxialProblem(NamedTuple):
+    """Sigma = sigma^2 P (I + c mu mu^T) P with a linear loss along mu: trace and covariance depend on u."""
+
+    setting: Setting
+    law: dict[str, float]      # of the diffusion itself
+    unit: float                # gamma at equilibrium for c = 0
+
+
+def axial_problem(d: int, c: float, *, degree: int = 10, gamma_degree: int = 6, sigma: float = 0.8, lr: float = 0.2,
+                  weight_decay: float = 0.05, spread: float = 0.0) -> AxialProblem:
+    """The loss is the one with E u = 1/2 at c = 0; `spread` widens the gamma interval for schemes that leave it."""
+    n, rate, power = d - 1, lr * weight_decay, sigma**2
+    unit = power * n / (2 * rate)
+    strength = von_mises_fisher_kappa(d, 0.5) / (2 * np.sqrt(unit) / power)
+    root = sigma * np.diag(np.sqrt(1 + c * np.eye(d)[0]))
+
+    def trace(u):
+        return power * (n + c * (1 - u * u))
+
+    def drift(u, gamma):
+        return strength * (1 - u * u) / np.sqrt(gamma) - 0.5 * trace(u) * u / gamma
+
+    def diffusion(u, gamma):
+        return power * (1 - u * u) * (1 + c * (1 - u * u)) / gamma
+
+    # reference measure: the stationary density of u at a typical fixed gamma, times a flat one of gamma
+    u, typical = np.linspace(-1, 1, 20001)[1:-1], unit * (1 + 0.64 * c / n)
+    log_density = integrate.cumulative_trapezoid(2 * drift(u, typical) / diffusion(u, typical), u, initial=0)
+    tilt = log_density - np.log(diffusion(u, typical)) - (d - 3) / 2 * np.log(1 - u * u)
+    axis = axis_measure(d, lambda x: np.interp(x, u, tilt), degree + 12)
+    low, high = unit * (1 - spread), unit * (1 + c / n + spread)
+    x, mass = np.polynomial.legendre.leggauss(60)
+    gamma = polynomials((low + high) / 2 + (high - low) / 2 * x, mass, gamma_degree + 6)
+    setting = Setting(d, VonMisesFisher(np.eye(d)[0], strength), Covariance(root), lr, weight_decay, axis, gamma, degree,
+                      gamma_degree)
+    law = generator_law(setting, drift, diffusion, lambda u, gamma: 2 * trace(u) - 4 * rate * gamma)
+    return AxialProblem(setting, law, unit)

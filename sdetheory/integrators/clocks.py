@@ -3,7 +3,7 @@
 With gamma = |w|^4 / lr^2 and S = Tr Sigma on the unit sphere, gamma' = -4 lr wd gamma + 2 S, and the direction moves in the
 times A = int dt / gamma (noise) and B = int dt / sqrt(gamma) (drift).  Everything is written in m = |w|^2 = lr sqrt(gamma)
 by sums of positive terms, so that the limits wd -> 0, S -> 0, lr -> 0 and gamma -> equilibrium need no special formula
-and nothing cancels.  The functions take lane vectors, numpy arrays or floats for m; the other arguments are scalars.
+and nothing cancels.  In the kernels m is a lane vector, the other arguments are scalars.
 """
 
 from typing import Any
@@ -71,11 +71,12 @@ def _swelling_clock(m: Any, after: Any, lr: float, decay: float, trace: float, d
     return x * arctan_ratio(np.sqrt(-decay * trace) * x)
 
 
-@njit(error_model="numpy")
-def noise_clock(m: Any, lr: float, weight_decay: float, trace: float, dt: float) -> Any:
-    """A = int_t^{t+dt} ds / gamma_s, with m = |w(t)|^2."""
-    step = lr * lr * dt * growth(4.0 * lr * weight_decay * dt) / (m * m)
-    return step * log1p_ratio(2.0 * trace * step)
+def noise_clock(t: Any, *, lr: float, weight_decay: float, trace: float, square_norm: float) -> Any:
+    """A = int_0^t ds / gamma_s for numbers or arrays t, with square_norm = |w_0|^2; no decay and no trace allowed."""
+    t = np.asarray(t, dtype=np.float64)
+    rate = 4.0 * lr * weight_decay
+    y = (lr / square_norm) ** 2 * (np.expm1(rate * t) / rate if rate else t)
+    return np.log1p(2.0 * trace * y) / (2.0 * trace) if trace else y
 
 
 def times_uniform_in_noise_clock(count: int, last: float, *, lr: float, weight_decay: float, trace: float,
@@ -93,7 +94,7 @@ def times_uniform_in_noise_clock(count: int, last: float, *, lr: float, weight_d
     last, lr = checks.positive("last", last), checks.positive("lr", lr)
     trace, m = checks.positive("trace", trace), checks.positive("square_norm", square_norm)
     weight_decay = checks.nonnegative("weight_decay", weight_decay)
-    whole = 2.0 * trace * np.asarray(noise_clock(np.array([m]), lr, weight_decay, trace, last))[0]
+    whole = 2.0 * trace * noise_clock(last, lr=lr, weight_decay=weight_decay, trace=trace, square_norm=m)
     y = np.expm1(whole * np.arange(count + 1) / count)
     gamma, rate = (m / lr) ** 2, 4.0 * lr * weight_decay
     free = gamma * y / (2.0 * trace)                      # the time it would take without weight decay
