@@ -1,4 +1,5 @@
-"""The command `python -m proofs_check [ID ...]`: prove claims, refute their broken twins, print the certificates."""
+"""The command `python -m proofs_check [ID ...]`: prove claims, refute their broken twins, print the
+certificates."""
 
 import argparse
 import difflib
@@ -15,11 +16,11 @@ from proofs_check.report import record, text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 when every certificate holds and every broken twin is refuted, 1 when not, 2 for a wrong call."""
+    """Exit status 0 when every certificate holds and every broken twin is refuted, 1 when not, 2 for a
+    wrong call."""
     options = _parser().parse_args(arguments)
     sys.path.insert(0, os.getcwd())
-    known = claims()
-    before = set(known)
+    before = set(claims())
     for module in options.module:
         try:
             importlib.import_module(module)
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             print(f"no module named {module!r} in {os.getcwd()} or on the path", file=sys.stderr)
             return 2
+    known = claims()
     own = [c for c in known if c not in before]
     if options.list:
         for claim in known.values():
@@ -44,13 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m proofs_check",
-        description="Prove the claims from the definitions of the models and dynamics, drop every hypothesis in turn, "
-        "and require that the broken claim is refuted by a point.",
+        description="Prove the claims from the definitions of the models and dynamics, drop every hypothesis "
+        "in turn, and require that the broken claim is refuted by a point.",
     )
     parser.add_argument("id", nargs="*", help="claims to run, such as I9 D32 (all without arguments)")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
     parser.add_argument("--list", action="store_true", help="ids and sentences, nothing is run")
-    parser.add_argument("--module", action="append", default=[], help="import this module first: it registers claims")
+    parser.add_argument(
+        "--module", action="append", default=[], help="import this module first: it registers claims"
+    )
     return parser
 
 
@@ -76,11 +80,14 @@ def _run(wanted: Sequence[Claim], as_json: bool) -> int:
     twins, mutants = sum(len(o.twins) for o in outcomes), sum(o.mutants for o in outcomes)
     seconds = time.perf_counter() - start
     if as_json:
-        print(json.dumps({"claims": [record(o) for o in outcomes], "proved": proved, "seconds": round(seconds, 2)}))
+        document = {"claims": [record(o) for o in outcomes], "proved": proved, "seconds": round(seconds, 2)}
+        print(json.dumps(document))
     else:
-        print(f"{proved} of {len(outcomes)} claims proved; {twins} broken twins refuted, {mutants} changed predictions "
-              f"refused; {seconds:.1f} s" if proved == len(outcomes)
-              else f"{proved} of {len(outcomes)} claims proved, {len(outcomes) - proved} NOT; {seconds:.1f} s")
+        failed = f", {len(outcomes) - proved} NOT" if proved < len(outcomes) else ""
+        print(
+            f"{proved} of {len(outcomes)} claims proved{failed}; {twins} hypotheses dropped in turn,", end=" "
+        )
+        print(f"{mutants} changed predictions refused; {seconds:.1f} s")
     return 0 if proved == len(outcomes) else 1
 
 

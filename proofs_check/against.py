@@ -30,7 +30,8 @@ def obeys(
     hypotheses: Hypotheses = (),
     companions: Sequence[sp.Expr] = (),
 ) -> Verdict:
-    """Decide that every residual of the prediction vanishes, and that every mutant of it leaves one that does not."""
+    """Decide that every residual of the prediction vanishes, and that every mutant of it leaves one that
+    does not."""
     stated = isinstance(predicted, Prediction)
     expr = predicted.expr if stated else sp.sympify(predicted)
     verdict = _all_zero(label, Face(expr, companions), residuals, hypotheses)
@@ -49,9 +50,7 @@ def vanishes(label: str, expr: Any, hypotheses: Hypotheses = ()) -> Verdict:
     return zero(label, value, (hypotheses or Given()).extended(face.reader.relations))
 
 
-def _all_zero(
-    label: str, face: Face, residuals: Residuals, hypotheses: Hypotheses
-) -> Verdict:
+def _all_zero(label: str, face: Face, residuals: Residuals, hypotheses: Hypotheses) -> Verdict:
     left = [sp.sympify(r) for r in residuals(face)]
     modulo = (hypotheses or Given()).extended(face.reader.relations)
     verdicts: list[Verdict] = []

@@ -1,7 +1,8 @@
 """A claim: a sentence, a proof whose keyword arguments are its hypotheses, and what became of it.
 
-A proof is a generator function that yields verdicts. All its keyword arguments default to True and name hypotheses;
-the runner drops each in turn, and the proof must then be refuted by a point where the statement fails.
+A proof is a generator function that yields verdicts. All its keyword arguments default to True and name
+hypotheses; the runner drops each in turn, and the proof must then be refuted by a point where the statement
+fails.
 """
 
 import inspect
@@ -59,7 +60,8 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """"proved", "refuted" or "undecided"; a hypothesis that is not refuted when dropped is "undecided"."""
+        """ "proved", "refuted" or "undecided"; a hypothesis that is not refuted when dropped is
+        "undecided"."""
         if any(v.refuted for v in self.checks):
             return "refuted"
         certified = bool(self.checks) and not self.undecided and all(v.proved for v in self.checks)
@@ -103,8 +105,8 @@ def claim(
 ) -> Callable[[Proof], Proof]:
     """Register a proof under an id.
 
-    `establishes` states the quantifiers; `given` lists cited lemmas the proof relies on; `where` says in words what
-    each hypothesis (keyword argument) means.
+    `establishes` states the quantifiers; `given` lists cited lemmas the proof relies on; `where` says in
+    words what each hypothesis (keyword argument) means.
     """
 
     def register(proof: Proof) -> Proof:
@@ -124,7 +126,9 @@ def examine(claim: Claim) -> Outcome:
     return Outcome(claim, tuple(checks), twins, undecided, time.perf_counter() - start)
 
 
-def _checks(claim: Claim, dropped: Mapping[str, bool], until_refuted: bool = False) -> tuple[list[Verdict], str]:
+def _checks(
+    claim: Claim, dropped: Mapping[str, bool], until_refuted: bool = False
+) -> tuple[list[Verdict], str]:
     checks: list[Verdict] = []
     try:
         for verdict in claim.proof(**dropped):
@@ -142,4 +146,6 @@ def _twin(claim: Claim, name: str) -> Twin:
     if checks and checks[-1].refuted:
         return Twin(name, meaning, "refuted", checks[-1].label, checks[-1].witness)
     failed = next((v.label for v in checks if not v.proved), "")
-    return Twin(name, meaning, f"undecided: {undecided or failed}" if undecided or failed else "not needed", failed)
+    return Twin(
+        name, meaning, f"undecided: {undecided or failed}" if undecided or failed else "not needed", failed
+    )

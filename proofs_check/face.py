@@ -41,5 +41,7 @@ class Face:
 
     def power(self, n: int, **values: Any) -> sp.Expr:
         """The n-th power of the value, arguments replaced by name: the square of a root needs no letter."""
-        moved = self.expr.subs({sp.Symbol(name): value for name, value in values.items()}, simultaneous=True) ** n
+        moved = (
+            self.expr.subs({sp.Symbol(name): value for name, value in values.items()}, simultaneous=True) ** n
+        )
         return sp.nan if moved.has(sp.zoo, sp.nan) else self.reader.form(moved).expr

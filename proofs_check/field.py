@@ -21,9 +21,9 @@ class Derivation:
 class Ito:
     """Scalar observables of an SDE in any dimension.
 
-    Coordinates are scalars of the state: `partials` maps each to the derivation d/d(coordinate), `drift` to its
-    drift, `bracket` pairs of them to their covariation rate, `noise` to its martingale part (noise letter ->
-    coefficient), `time` is the derivation d/dt of explicit time dependence.
+    Coordinates are scalars of the state: `partials` maps each to the derivation d/d(coordinate), `drift` to
+    its drift, `bracket` pairs of them to their covariation rate, `noise` to its martingale part (noise
+    letter -> coefficient), `time` is the derivation d/dt of explicit time dependence.
     """
 
     def __init__(
@@ -59,10 +59,11 @@ def coordinates(
     gradients: Mapping[sp.Symbol, Vector],
     curvatures: Mapping[sp.Symbol, Any],
 ) -> tuple[dict[sp.Symbol, sp.Expr], dict[tuple[sp.Symbol, sp.Symbol], sp.Expr]]:
-    """Drift and bracket of scalars of X, dX = drift dt + noise of the given covariance: Ito's formula once and for all.
+    """Drift and bracket of scalars of X, dX = drift dt + noise of the given covariance: Ito's formula once
+    and for all.
 
-    A scalar with gradient g and Hessian H has drift <g, drift> + tr(covariance H)/2 (`curvatures`: that trace) and
-    covariation <g, covariance h> with a scalar of gradient h.
+    A scalar with gradient g and Hessian H has drift <g, drift> + tr(covariance H)/2 (`curvatures`: that
+    trace) and covariation <g, covariance h> with a scalar of gradient h.
     """
     rates = {k: gram(g, drift) + sp.sympify(curvatures[k]) / 2 for k, g in gradients.items()}
     brackets = {(k, m): covariance(g, h) for k, g in gradients.items() for m, h in gradients.items()}

@@ -1,8 +1,8 @@
 """The judge: exact zero tests over QQ, decided by sympy's polynomials and re-checked by python-flint.
 
-Nothing here asks whether an expression "simplifies" to zero. A check is proved (normal form 0, cofactors found, the
-second library agrees), or refuted (a rational point where the hypotheses hold and the statement does not), or the
-judge raises `Undecided`.
+Nothing here asks whether an expression "simplifies" to zero. A check is proved (normal form 0, cofactors
+found, the second library agrees), or refuted (a rational point where the hypotheses hold and the statement
+does not), or the judge raises `Undecided`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -69,19 +69,21 @@ class Given:
 
     def about(self, expr: sp.Expr) -> "Given":
         """Only the relations that reach the letters of `expr`, through shared letters."""
-        letters, kept = set(expr.free_symbols), ()
+        letters: set[sp.Symbol] = set(expr.free_symbols)
+        kept: tuple[tuple[sp.Expr, sp.Expr], ...] = ()
         while True:
             reached = tuple(r for r in self.relations if r not in kept and r[0].free_symbols & letters)
             if not reached:
-                return Given(tuple(r for r in self.relations if r in kept), self.example, self.divisors if kept else ())
+                return Given(
+                    tuple(r for r in self.relations if r in kept), self.example, self.divisors if kept else ()
+                )
             kept += reached
             letters = letters.union(*(r[0].free_symbols for r in reached))
 
 
-def given(
-    relations: Iterable[sp.Expr], example: Mapping[Any, Any], nonzero: Sequence[sp.Expr] = ()
-) -> Given:
-    """Relations among letters and one real point that satisfies them: hypotheses nobody can meet prove anything.
+def given(relations: Iterable[sp.Expr], example: Mapping[Any, Any], nonzero: Sequence[sp.Expr] = ()) -> Given:
+    """Relations among letters and one real point that satisfies them: hypotheses nobody can meet prove
+    anything.
 
     `nonzero` are expressions the proof may divide by.
     """
@@ -94,7 +96,8 @@ def given(
 
 
 def rational(expr: sp.Expr) -> sp.Expr:
-    """Refuse anything that is not a rational expression in plain symbols (floats, roots, exponentials, nan)."""
+    """Refuse anything that is not a rational expression in plain symbols (floats, roots, exponentials,
+    nan)."""
     for node in sp.preorder_traversal(expr):
         power = node.is_Pow and node.exp.is_Integer
         if not (node.is_Symbol or node.is_Rational or node.is_Add or node.is_Mul or power):
@@ -103,7 +106,8 @@ def rational(expr: sp.Expr) -> sp.Expr:
 
 
 def zero(label: str, expr: Any, hypotheses: Given | tuple[()] = ()) -> Verdict:
-    """Decide expr == 0 in the field of rational functions, or modulo the hypotheses (cofactors certify it)."""
+    """Decide expr == 0 in the field of rational functions, or modulo the hypotheses (cofactors certify
+    it)."""
     modulo = hypotheses or Given()
     if not isinstance(modulo, Given):
         raise TypeError("hypotheses come from given(relations, example)")
@@ -134,14 +138,19 @@ def _letters(*exprs: sp.Expr) -> list[sp.Symbol]:
     return sorted(set().union(*(e.free_symbols for e in exprs)), key=str) or [sp.Symbol("x")]
 
 
-def _membership(label: str, numerator: sp.Poly, modulo: Given) -> tuple[Sequence[sp.Expr], tuple[sp.Expr, ...]]:
-    """Cofactors of the numerator in the ideal of the relations, then of it with the denominators made invertible."""
+def _membership(
+    label: str, numerator: sp.Poly, modulo: Given
+) -> tuple[Sequence[sp.Expr], tuple[sp.Expr, ...]]:
+    """Cofactors of the numerator in the ideal of the relations, then of it with the denominators made
+    invertible."""
     relations = modulo.polynomials
     if numerator.is_zero:
         return [sp.S.Zero] * len(relations), relations
     if not relations:
         raise Undecided(f"{label}: not zero, but no witness was found")
-    quotients, rest = sp.reduced(numerator.as_expr(), relations, *numerator.gens, order="grevlex", domain=sp.QQ)
+    quotients, rest = sp.reduced(
+        numerator.as_expr(), relations, *numerator.gens, order="grevlex", domain=sp.QQ
+    )
     if rest == 0:
         return quotients, relations
     quotients, rest, basis = _groebner(numerator, relations)
@@ -162,7 +171,9 @@ def _groebner(
     return quotients, rest, tuple(basis.exprs)
 
 
-def _points(modulo: Given, letters: Sequence[sp.Symbol], denominator: sp.Poly, count: int = 3) -> list[Values]:
+def _points(
+    modulo: Given, letters: Sequence[sp.Symbol], denominator: sp.Poly, count: int = 3
+) -> list[Values]:
     """Points that satisfy the hypotheses and divide by nothing zero; with positive letters first."""
     avoid = [*(sp.Poly(e, *letters, domain=sp.QQ) for e in modulo.nonzero), denominator]
     good: list[Values] = []
@@ -176,7 +187,7 @@ def _points(modulo: Given, letters: Sequence[sp.Symbol], denominator: sp.Poly, c
     return sorted(good, key=lambda p: not all(v > 0 for v in p.values()))[:count]
 
 
-# -- the second route ----------------------------------------------------------------------------------------
+# -- the second route
 
 
 def flint_agrees(

@@ -1,4 +1,5 @@
-"""Points that satisfy polynomial relations: rationals, and real balls for roots; they are what refutes a statement."""
+"""Points that satisfy polynomial relations: rationals, and real balls for roots; they are what refutes a
+statement."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +24,15 @@ class Step:
 
 
 def points(
-    relations: tuple[sp.Expr, ...], nonzero: tuple[sp.Expr, ...], letters: Sequence[sp.Symbol], example: Mapping[Any, Any]
+    relations: tuple[sp.Expr, ...],
+    avoided: tuple[sp.Expr, ...],
+    letters: Sequence[sp.Symbol],
+    example: Mapping[Any, Any],
 ) -> Iterator[Values]:
-    """Points where every relation holds and nothing of `nonzero` vanishes; the first ones are varied in sign."""
+    """Points where every relation holds and nothing of `avoided` vanishes; the first ones are varied in
+    sign."""
     start: Values = {}
-    steps = solve(relations, nonzero)
+    steps = solve(relations, avoided)
     if steps is None:
         start = {x: exact(v) for x, v in example.items()}
         fixed = tuple(sp.expand(sp.numer(sp.together(r.subs(dict(example))))) for r in relations)
@@ -35,7 +40,9 @@ def points(
     solved = {s.letter for s in steps} | set(start)
     free = [x for x in letters if x not in solved]
     for k in range(1, 40):
-        values = start | {x: flint.fmpq(1 + (7 * i + 5 * k + i * k) % 13, 4 + (i + k) % 3) for i, x in enumerate(free)}
+        values = start | {
+            x: flint.fmpq(1 + (7 * i + 5 * k + i * k) % 13, 4 + (i + k) % 3) for i, x in enumerate(free)
+        }
         if _fill(values, steps):
             yield values
 
@@ -57,16 +64,22 @@ def evaluate(poly: sp.Poly, values: Mapping[sp.Symbol, Any]) -> Any:
     return total
 
 
+def nonzero(value: Any) -> bool:
+    """Whether a rational is not zero, or a ball certainly excludes zero."""
+    return bool(value != 0)
+
+
 def nonzero_at(poly: sp.Poly, values: Mapping[sp.Symbol, Any]) -> bool:
     """Whether a polynomial is certainly not zero at a point."""
-    return bool(evaluate(poly, values) != 0)
+    return nonzero(evaluate(poly, values))
 
 
 def _fill(values: Values, steps: Sequence[Step]) -> bool:
-    """Compute the solved letters in place; False where that divides by zero or takes a root of a negative number."""
+    """Compute the solved letters in place; False where that divides by zero or takes a root of a negative
+    number."""
     for step in reversed(steps):
         bottom = evaluate(step.bottom, values)
-        if not bottom != 0:
+        if not nonzero(bottom):
             return False
         value = evaluate(step.top, values) / bottom
         if step.power > 1:
@@ -88,13 +101,13 @@ def _root(value: Any, power: int) -> Any:
 
 
 @functools.cache
-def solve(relations: tuple[sp.Expr, ...], nonzero: tuple[sp.Expr, ...]) -> list[Step] | None:
+def solve(relations: tuple[sp.Expr, ...], avoided: tuple[sp.Expr, ...]) -> list[Step] | None:
     """Steps, last to first, that solve every relation for one letter; None when no order of letters works.
 
     Letters in which a relation is linear are eliminated; what is left must be roots x^q = rational.
     """
     relations = tuple(r for r in relations if r != 0)
-    if any(r.is_number for r in relations) or 0 in nonzero:
+    if any(r.is_number for r in relations) or 0 in avoided:
         return None
     if not relations:
         return []
@@ -103,20 +116,20 @@ def solve(relations: tuple[sp.Expr, ...], nonzero: tuple[sp.Expr, ...]) -> list[
         poly = sp.Poly(first, letter)
         if poly.degree() == 1:
             top, bottom = sp.expand(-poly.coeff_monomial(1)), poly.coeff_monomial(letter)
-            later = (tuple(_moved(e, letter, top / bottom) for e in exprs) for exprs in (rest, nonzero))
+            later = (tuple(_moved(e, letter, top / bottom) for e in exprs) for exprs in (rest, avoided))
             tail = solve(*later)
             if tail is not None:
                 return [_step(letter, 1, top, bottom), *tail]
-    return _roots(relations, nonzero)
+    return _roots(relations, avoided)
 
 
-def _roots(relations: Sequence[sp.Expr], nonzero: tuple[sp.Expr, ...]) -> list[Step] | None:
+def _roots(relations: Sequence[sp.Expr], avoided: tuple[sp.Expr, ...]) -> list[Step] | None:
     """The first relation solved as x^q = rational for a letter that no other relation has."""
     first, rest = relations[0], tuple(relations[1:])
     for letter in sorted(first.free_symbols - set().union(*(r.free_symbols for r in rest)), key=_roots_first):
         poly = sp.Poly(first, letter)
         if len(poly.terms()) == 2 and poly.terms()[-1][0] == (0,):
-            tail = solve(rest, nonzero)
+            tail = solve(rest, avoided)
             if tail is not None and not {s.letter for s in tail} & first.free_symbols:
                 a, b = poly.LC(), -poly.coeff_monomial(1)
                 return [*tail, _step(letter, poly.degree(), b, a)]

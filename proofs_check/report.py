@@ -60,15 +60,22 @@ def record(outcome: Outcome) -> dict[str, Any]:
         "certificate": list(outcome.kinds),
         "checks": [{"label": v.label, "proved": v.proved, "kind": v.kind} for v in outcome.checks],
         "hypotheses": [
-            {"name": t.hypothesis, "meaning": t.meaning, "when_dropped": t.outcome, "check": t.check,
-             "witness": {str(k): str(v) for k, v in t.witness.items()}}
+            {
+                "name": t.hypothesis,
+                "meaning": t.meaning,
+                "when_dropped": t.outcome,
+                "check": t.check,
+                "witness": {str(k): str(v) for k, v in t.witness.items()},
+            }
             for t in outcome.twins
         ],
         "divided_by": list(outcome.divided_by),
         "given": list(c.lemmas),
         "mutants_refused": outcome.mutants,
         "predictions": [f"{p.theory}.{p.name}" for p in outcome.predictions],
-        "latex": {"statement": c.latex or (outcome.predictions[0].latex if outcome.predictions else ""),
-                  "formulas": {p.name: p.latex for p in outcome.predictions}},
+        "latex": {
+            "statement": c.latex or (outcome.predictions[0].latex if outcome.predictions else ""),
+            "formulas": {p.name: p.latex for p in outcome.predictions},
+        },
         "problems": problems(outcome),
-    }  # fmt: skip
+    }

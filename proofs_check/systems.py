@@ -1,8 +1,9 @@
-"""The systems: losses, noises and dynamics, defined once, for the proofs and for the bridge to the compiled kernels.
+"""The systems: losses, noises and dynamics, defined once, for the proofs and for the bridge to the compiled
+kernels.
 
-Dynamics are written for any vectors with + and scalar *: abstract letters in proofs, sympy columns in coordinates,
-numpy arrays. Losses and covariances are sympy expressions in a column w and parameters; gradients are derivatives
-of the loss, covariances are moments of the batch gradient.
+Dynamics are written for any vectors with + and scalar *: abstract letters in proofs, sympy columns in
+coordinates, numpy arrays. Losses and covariances are sympy expressions in a column w and parameters;
+gradients are derivatives of the loss, covariances are moments of the batch gradient.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,14 +16,19 @@ from proofs_check.field import Derivation, Ito, coordinates
 from proofs_check.judge import Given, given
 from proofs_check.vectors import Gram, letters
 from sdetheory.predictions.intrinsic_lr import (
-    lr, lr_log_rate, squared_norm_now, trace, weight_decay,
-)  # fmt: skip
+    lr,
+    lr_log_rate,
+    squared_norm_now,
+    trace,
+    weight_decay,
+)
 
-# -- dynamics, over any vectors ----------------------------------------------------------------------------------
+# -- dynamics, over any vectors
 
 
 def sgd_step(w: Any, gradient: Any, lr: Any, weight_decay: Any) -> Any:
-    """w' = (1 - lr wd) w - lr g, with g the gradient of this step's batch (the full gradient: gradient descent)."""
+    """w' = (1 - lr wd) w - lr g, with g the gradient of this step's batch (the full gradient: gradient
+    descent)."""
     return (1 - lr * weight_decay) * w - lr * gradient
 
 
@@ -46,21 +52,25 @@ def euler_maruyama_step(w: Any, gradient: Any, noise: Any, lr: Any, weight_decay
     return w + dt * sde_drift(w, gradient, lr, weight_decay) + dt ** sp.Rational(1, 2) * sde_noise(noise, lr)
 
 
-# -- the weight-decay SDE in any dimension -----------------------------------------------------------------------
+# -- the weight-decay SDE in any dimension
 
-R, c, r, S_uu, G_u = squared_norm_now, *sp.symbols("c r S_uu"), sp.Symbol("<u,gradL>")
+R, G_u = squared_norm_now, sp.Symbol("<u,gradL>")
+c, r, S_uu = sp.symbols("c r S_uu")
+
+RADIUS = given([r**2 - R], {r: 2, R: 4})
 
 
 @dataclass(frozen=True)
 class Sphere:
-    """The SDE seen through R = |W|^2 and c = <u, W> for an arbitrary fixed u; r = |W| is a letter with r^2 = R.
+    """The SDE seen through R = |W|^2 and c = <u, W> for an arbitrary fixed u; r = |W| is a letter with r^2 =
+    R.
 
     `pull` is <u, grad L(W/|W|)>; `trace` and S_uu belong to the covariance at W/|W|.
     """
 
     ito: Ito
     pull: sp.Expr = G_u
-    radius: Given = given([r**2 - R], {r: 2, R: 4})
+    radius: Given = RADIUS
 
 
 def weight_decay_sde(tangent: bool = True, homogeneous: bool = True, varying: bool = False) -> Sphere:
@@ -75,15 +85,20 @@ def weight_decay_sde(tangent: bool = True, homogeneous: bool = True, varying: bo
     loose = {} if tangent else {"w_w": scale * sp.Symbol("S_ww"), "u_w": scale * sp.Symbol("S_uw")}
     covariance = Gram(u_u=scale * S_uu, **(loose or {"w_w": 0, "u_w": 0}))
     curvature = {R: 2 * scale * trace, c: sp.S.Zero}  # Hessians 2 I and 0
-    rates, brackets = coordinates(gram, sde_drift(w, g, lr, weight_decay), covariance, {R: 2 * w, c: u}, curvature)
+    rates, brackets = coordinates(
+        gram, sde_drift(w, g, lr, weight_decay), covariance, {R: 2 * w, c: u}, curvature
+    )
     partials = {R: Derivation({R: 1, r: 1 / (2 * r)}), c: Derivation({c: 1})}
     radial = {} if tangent else {"<W,dM>": 2 * sde_noise(1, lr) / r}
-    noise = {R: radial, c: {"<u,dM>": sde_noise(1, lr) / r}}  # dM = Sigma_unit^(1/2) dB = |W| Sigma_W^(1/2) dB
+    noise = {
+        R: radial,
+        c: {"<u,dM>": sde_noise(1, lr) / r},
+    }  # dM = Sigma_unit^(1/2) dB = |W| Sigma_W^(1/2) dB
     clock = Derivation({lr: lr * lr_log_rate}) if varying else None
     return Sphere(Ito(partials, rates, brackets, noise, clock))
 
 
-# -- scale-invariant losses in coordinates ------------------------------------------------------------------------
+# -- scale-invariant losses in coordinates
 
 
 def column(name: str, size: int) -> sp.Matrix:
@@ -126,7 +141,7 @@ def gradient(loss: sp.Expr, w: Sequence[sp.Symbol]) -> sp.Matrix:
     return sp.Matrix([sp.diff(loss, x) for x in w])
 
 
-# -- covariances ------------------------------------------------------------------------------------------------------
+# -- covariances
 
 
 def tangent_projection(w: sp.Matrix) -> sp.Matrix:
@@ -161,7 +176,7 @@ def goe_variances(E: sp.Matrix) -> dict[sp.Symbol, int]:
     return {E[i, j]: 2 if i == j else 1 for i in range(E.rows) for j in range(i, E.rows)}
 
 
-# -- deep linear networks ------------------------------------------------------------------------------------------
+# -- deep linear networks
 
 
 def square_loss(whole: Any, target: Any) -> Any:

@@ -1,4 +1,5 @@
-"""The formulas of the theory, each stated once: derived by a proof, measured by a simulation, drawn by a figure."""
+"""The formulas of the theory, each stated once: derived by a proof, measured by a simulation, drawn by a
+figure."""
 
 import difflib
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ from sdetheory.predictions.prediction import Prediction, Quantity
 
 THEORIES: tuple[ModuleType, ...] = (intrinsic_lr, deep_linear)
 __all__ = [
-    "THEORIES", "LetterForm", "Prediction", "Quantity", "all", "deep_linear", "find", "intrinsic_lr", "letter_form",
+    "THEORIES", "LetterForm", "Prediction", "Quantity", "all", "deep_linear", "find", "intrinsic_lr",
+    "letter_form",
 ]  # fmt: skip
 
 

@@ -1,10 +1,10 @@
 """Deep linear networks: layer imbalance, balanced flows, flat minima, and what weight decay does to them.
 
-Conventions: the flow is dw/dt = -grad l(w) - wd w, a step of GD or SGD is w' = (1 - lr wd) w - lr g, so that the
-penalty is (wd/2)|w|^2. Ginsburg (2020) minimises (W-1)^2 + mu sum w_i^2 and counts time in steps of size lambda: his
-formulas (names beginning with `ginsburg_`) are ours at wd = 2 mu and t = lambda k. The imbalance of two scalar layers
-is w_i^2 - w_j^2, of two matrix layers W_{j+1}^T W_{j+1} - W_j W_j^T. Base units: w (a weight), loss, y (the end to end
-product).
+Conventions: the flow is dw/dt = -grad l(w) - wd w, a step of GD or SGD is w' = (1 - lr wd) w - lr g, so that
+the penalty is (wd/2)|w|^2. Ginsburg (2020) minimises (W-1)^2 + mu sum w_i^2 and counts time in steps of size
+lambda: his formulas (names beginning with `ginsburg_`) are ours at wd = 2 mu and t = lambda k. The imbalance
+of two scalar layers is w_i^2 - w_j^2, of two matrix layers W_{j+1}^T W_{j+1} - W_j W_j^T. Base units: w (a
+weight), loss, y (the end to end product).
 """
 
 from functools import partial
@@ -20,7 +20,8 @@ QUANTITIES = (
     Quantity("step", "1", "number of steps", "k", "nonnegative"),
     Quantity("lr", "w^2/loss", "learning rate", r"\eta", "positive"),
     Quantity("weight_decay", "loss/w^2", "weight decay (gradient of (wd/2)|w|^2)", r"\mu", "nonnegative"),
-    Quantity("penalty", "loss/w^2", "Ginsburg's mu: penalty mu sum w_i^2, half the weight decay", r"\mu_G", "nonnegative"),
+    Quantity("penalty", "loss/w^2", "Ginsburg's mu: penalty mu sum w_i^2, half the weight decay", r"\mu_G",
+    "nonnegative"),
     Quantity("imbalance", "w^2", "imbalance now", "D"),
     Quantity("imbalance0", "w^2", "imbalance at t = 0", "D_0"),
     Quantity("upper_gram", "loss^2/w^2", "G_{j+1}^T G_{j+1} of the layer above", r"G_{j+1}^\top G_{j+1}"),
@@ -35,7 +36,8 @@ QUANTITIES = (
     Quantity("strength", "y", "strength of one mode", "a", "positive"),
     Quantity("strength0", "y", "strength of one mode at t = 0", "a_0", "positive"),
     Quantity("noise", "y", "standard deviation of the label noise", r"\sigma", "nonnegative"),
-    Quantity("input_noise", "1", "standard deviation of the multiplicative input noise", r"\sigma", "nonnegative"),
+    Quantity("input_noise", "1", "standard deviation of the multiplicative input noise", r"\sigma",
+    "nonnegative"),
 )  # fmt: skip
 (t, step, lr, weight_decay, penalty, imbalance, imbalance0, upper_gram, lower_gram, slope, rest, target,
  two_layer_target, end_to_end, inverse_squares, depth, strength, strength0, noise, input_noise) = (
@@ -51,7 +53,7 @@ def _ginsburg(expr: sp.Expr) -> sp.Expr:
     return expr.subs({t: lr * step, weight_decay: 2 * penalty}, simultaneous=True)
 
 
-# -- imbalance ---------------------------------------------------------------------------------------------------
+# -- imbalance
 imbalance_flow = _prediction(
     "imbalance_flow", "imbalance along gradient flow with weight decay: any depth, widths and loss",
     imbalance0 * sp.exp(-2 * weight_decay * t), "w^2", _BALANCE, latex_name="D(t)",
@@ -67,7 +69,8 @@ imbalance_step = _prediction(
 )  # fmt: skip
 scalar_imbalance_step = _prediction(
     "scalar_imbalance_step", "w_i^2 - w_j^2 of scalar layers after one step, for any scalar dl/dW",
-    imbalance * ((1 - lr * weight_decay) ** 2 - (lr * slope * rest) ** 2), "w^2", _GINSBURG, latex_name="D'_{ij}",
+    imbalance * ((1 - lr * weight_decay) ** 2 - (lr * slope * rest) ** 2), "w^2", _GINSBURG,
+    latex_name="D'_{ij}",
 )  # fmt: skip
 ginsburg_imbalance_flow = _prediction(
     "ginsburg_imbalance_flow", "imbalance along the continuous GD with penalty mu sum w_i^2, after k steps",
@@ -88,15 +91,17 @@ weight_decay_of_penalty = _prediction(
     2 * penalty, "loss/w^2", "convention", latex_name=r"\mu",
 )  # fmt: skip
 
-# -- where the unregularised flow ends, and how sharp it is there ----------------------------------------------------
+# -- where the unregularised flow ends, and how sharp it is there
 flow_endpoint_two_layers = _prediction(
     "flow_endpoint_two_layers", "w_1^2 at the end of gradient flow: the minimum with the conserved imbalance",
-    two_layer_target * sp.exp(sp.asinh(imbalance / (2 * two_layer_target))), "w^2", "conservation of w_1^2 - w_2^2",
+    two_layer_target * sp.exp(sp.asinh(imbalance / (2 * two_layer_target))), "w^2",
+    "conservation of w_1^2 - w_2^2",
     latex_name=r"w_1^2(\infty)",
 )  # fmt: skip
 flow_endpoint_two_layers_second = _prediction(
     "flow_endpoint_two_layers_second", "w_2^2 at the end of gradient flow",
-    two_layer_target * sp.exp(-sp.asinh(imbalance / (2 * two_layer_target))), "w^2", "conservation of w_1^2 - w_2^2",
+    two_layer_target * sp.exp(-sp.asinh(imbalance / (2 * two_layer_target))), "w^2",
+    "conservation of w_1^2 - w_2^2",
     latex_name=r"w_2^2(\infty)",
 )  # fmt: skip
 sharpness_at_minimum = _prediction(
@@ -122,13 +127,15 @@ optimisation_time = _prediction(
     1 / (2 * lr * inverse_squares), "1", _GINSBURG, latex_name=r"\tau_1",
 )  # fmt: skip
 regularisation_time = _prediction(
-    "regularisation_time", "steps in which the imbalance falls by e under the penalty mu sum w_i^2: the second phase",
+    "regularisation_time",
+    "steps in which the imbalance falls by e under the penalty mu sum w_i^2: the second phase",
     1 / (4 * lr * penalty), "1", _GINSBURG, latex_name=r"\tau_2", where=(sp.Gt(penalty, 0),),
 )  # fmt: skip
 
-# -- weight decay: the band and its fixed points (target 1) ------------------------------------------------------------
+# -- weight decay: the band and its fixed points (target 1)
 weight_decay_band_lower = _prediction(
-    "weight_decay_band_lower", "lower edge in W of the band where penalised flow raises the data loss (upper edge: 1)",
+    "weight_decay_band_lower",
+    "lower edge in W of the band where penalised flow raises the data loss (upper edge: 1)",
     1 - penalty * depth / (end_to_end * inverse_squares), "1", _GINSBURG, latex_name="W_-",
 )  # fmt: skip
 weight_decay_band_upper = _prediction(
@@ -161,7 +168,8 @@ critical_penalty = _prediction(
 )  # fmt: skip
 coexistence_end_to_end = _prediction(
     "coexistence_end_to_end", "W of the non-zero minimum when it is as deep as the origin",
-    (depth - 2) / (depth - 1), "1", "equal depth of the two minima", latex_name=r"W_1", where=(sp.Gt(depth, 1),),
+    (depth - 2) / (depth - 1), "1", "equal depth of the two minima", latex_name=r"W_1", where=(sp.Gt(depth,
+    1),),
 )  # fmt: skip
 coexistence_penalty = _prediction(
     "coexistence_penalty", "penalty mu at which the non-zero minimum stops being the global one, depth > 2",
@@ -169,9 +177,10 @@ coexistence_penalty = _prediction(
     "equal depth of the two minima", latex_name=r"\mu_1", where=(sp.Gt(depth, 2),),
 )  # fmt: skip
 
-# -- balanced modes and averaged noise -----------------------------------------------------------------------------------
+# -- balanced modes and averaged noise
 mode_strength = _prediction(
-    "mode_strength", "strength of an aligned balanced mode of two layers, loss (1/2)(a - s)^2, along gradient flow",
+    "mode_strength",
+    "strength of an aligned balanced mode of two layers, loss (1/2)(a - s)^2, along gradient flow",
     strength0 * two_layer_target
     / (strength0 + (two_layer_target - strength0) * sp.exp(-2 * two_layer_target * t)),
     "w^2", "Saxe, McClelland, Ganguli 2014", latex_name="a(t)",
@@ -190,8 +199,8 @@ averaged_noise_minimum = _prediction(
 def flow_endpoint(first: Any, second: Any, target: Any = 1.0) -> tuple[Any, Any]:
     """Where gradient flow on the loss of w_1 w_2 = target > 0 ends from (first, second), signs included.
 
-    w_1^2 - w_2^2 is conserved and the sign of w_1 + w_2 never changes; ValueError on the line w_1 + w_2 = 0, whose
-    flow ends in the saddle at the origin. Arrays broadcast.
+    w_1^2 - w_2^2 is conserved and the sign of w_1 + w_2 never changes; ValueError on the line w_1 + w_2 = 0,
+    whose flow ends in the saddle at the origin. Arrays broadcast.
     """
     first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     side = np.sign(first + second)

@@ -6,7 +6,7 @@ import numpy as np
 import sympy as sp
 
 
-class saturation(sp.Function):  # type: ignore[misc]
+class saturation(sp.Function):
     """(1 - exp(-x)) / x, whose limit at 0 is 1: the average of exp(-s) over 0 <= s <= x."""
 
     @classmethod
@@ -26,7 +26,7 @@ class saturation(sp.Function):  # type: ignore[misc]
         return body if exp is None else rf"\left({body}\right)^{{{exp}}}"
 
 
-class bessel_ratio(sp.Function):  # type: ignore[misc]
+class bessel_ratio(sp.Function):
     """I_{d/2}(kappa) / I_{d/2-1}(kappa): the mean of <mu, x> under von Mises-Fisher on the sphere of R^d."""
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:

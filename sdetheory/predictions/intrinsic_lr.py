@@ -1,10 +1,12 @@
 """Normalised networks under SGD and weight decay: norm, gamma, effective learning rate, equilibrium.
 
-Conventions: one step is one unit of time; dW = -lr wd W dt - lr grad L(W) dt + lr Sigma_W^(1/2) dB, and
-w' = (1 - lr wd) w - lr g for SGD; gamma = |w|^4/lr^2, so that the effective learning rate lr/|w|^2 is gamma^(-1/2);
-`trace` is the trace of the gradient covariance on the unit sphere. Base units: w (a weight) and loss.
+Conventions: one step is one unit of time; dW = -lr wd W dt - lr grad L(W) dt + lr Sigma_W^(1/2) dB, and w' =
+(1 - lr wd) w - lr g for SGD; gamma = |w|^4/lr^2, so that the effective learning rate lr/|w|^2 is
+gamma^(-1/2); `trace` is the trace of the gradient covariance on the unit sphere. Base units: w (a weight)
+and loss.
 """
 
+import itertools
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -29,7 +31,8 @@ QUANTITIES = (
     Quantity("unit_squared_gradient", "loss^2", "|gradient at w/|w||^2", r"\|\bar g\|^2", "nonnegative"),
     Quantity("step_lr", "1/loss", "discrete effective learning rate now", r"\tilde\eta", "positive"),
     Quantity("mean_square", "loss^2", "E |gradient at w/|w||^2", r"E\|\bar g\|^2", "nonnegative"),
-    Quantity("mean_fourth", "loss^2", "E |gradient at w/|w||^4/gamma", r"E\|\bar g\|^4/\gamma", "nonnegative"),
+    Quantity("mean_fourth", "loss^2", "E |gradient at w/|w||^4/gamma", r"E\|\bar g\|^4/\gamma",
+    "nonnegative"),
     Quantity("relative_variance", "1", "Var s/(E s)^2 of s = |gradient at w/|w||^2",
              r"\mathrm{Var}(s)/(Es)^2", "nonnegative"),
     Quantity("factor", "1", "lr or weight decay is divided by this", "K", "positive"),
@@ -39,12 +42,15 @@ QUANTITIES = (
     Quantity("dimension", "1", "number of weights d", "d", "positive"),
     Quantity("degree", "1", "degree of a spherical harmonic", r"\ell", "nonnegative"),
     Quantity("strength", "loss", "strength k of the linear loss -k<mu,w>/|w|", "k", "nonnegative"),
-    Quantity("noise", "loss", "standard deviation of the gradient noise per tangent direction", r"\sigma", "positive"),
+    Quantity("noise", "loss", "standard deviation of the gradient noise per tangent direction", r"\sigma",
+    "positive"),
     Quantity("height", "loss", "height h of the circle loss h x^2/(x^2+y^2)", "h", "nonnegative"),
     Quantity("momentum", "1", "heavy-ball momentum", r"\alpha", "nonnegative"),
 )  # fmt: skip
-(t, lr, weight_decay, trace, gamma_now, gamma0, lr_log_rate, squared_norm_now, squared_norm0, squared_gradient,
- unit_squared_gradient, step_lr, mean_square, mean_fourth, relative_variance, factor, distance0, error, correlation0, dimension,
+(t, lr, weight_decay, trace, gamma_now, gamma0, lr_log_rate, squared_norm_now, squared_norm0,
+squared_gradient,
+ unit_squared_gradient, step_lr, mean_square, mean_fourth, relative_variance, factor, distance0, error,
+ correlation0, dimension,
  degree, strength, noise, height, momentum) = (q.symbol for q in QUANTITIES)  # fmt: skip
 
 _LLA = "Li, Lyu, Arora 2020, Reconciling modern deep learning with traditional optimization analyses"
@@ -57,7 +63,7 @@ keep = 1 - product
 _shrinks = (sp.Lt(product, 1),)
 _decays = (sp.Gt(weight_decay, 0),)
 
-# -- definitions -------------------------------------------------------------------------------------------------
+# -- definitions
 intrinsic_lr = _prediction(
     "intrinsic_lr", "intrinsic learning rate lr*wd", product, "1", _LLA, latex_name=r"\lambda_e"
 )
@@ -78,7 +84,7 @@ squared_norm_of_gamma = _prediction(
     lr * sp.sqrt(gamma_now), "w^2", _LLA, latex_name=r"\|w\|^2",
 )  # fmt: skip
 
-# -- one step of SGD, exactly ------------------------------------------------------------------------------------
+# -- one step of SGD, exactly
 squared_norm_step = _prediction(
     "squared_norm_step", "squared norm after one SGD step (scale-invariant batch loss)",
     keep**2 * squared_norm_now + lr**2 * squared_gradient, "w^2", _SMD, latex_name=r"\|w'\|^2",
@@ -93,10 +99,11 @@ direction_lr_step = _prediction(
     latex_name=r"\tilde\eta'", where=_shrinks,
 )  # fmt: skip
 
-# -- the SDE -----------------------------------------------------------------------------------------------------
+# -- the SDE
 squared_norm_rate = _prediction(
     "squared_norm_rate", "d|W|^2/dt of the SDE (no noise term)",
-    -2 * product * squared_norm_now + lr**2 * trace / squared_norm_now, "w^2", _LLA, latex_name=r"\tfrac{d\|W\|^2}{dt}",
+    -2 * product * squared_norm_now + lr**2 * trace / squared_norm_now, "w^2", _LLA,
+    latex_name=r"\tfrac{d\|W\|^2}{dt}",
 )  # fmt: skip
 fourth_power_rate = _prediction(
     "fourth_power_rate", "d|W|^4/dt of the SDE: linear in |W|^4",
@@ -108,7 +115,8 @@ gamma_rate = _prediction(
 )  # fmt: skip
 gamma_rate_schedule = _prediction(
     "gamma_rate_schedule", "d gamma/dt under schedules lr(t), wd(t)",
-    -4 * (product + lr_log_rate / 2) * gamma_now + 2 * trace, "loss^2", _LLA, latex_name=r"\tfrac{d\gamma}{dt}",
+    -4 * (product + lr_log_rate / 2) * gamma_now + 2 * trace, "loss^2", _LLA,
+    latex_name=r"\tfrac{d\gamma}{dt}",
 )  # fmt: skip
 direction_shrinkage = _prediction(
     "direction_shrinkage", "Ito coefficient of -W/|W| that keeps the direction on the sphere",
@@ -130,7 +138,7 @@ effective_lr_at = _prediction(
     1 / sp.sqrt(_gamma), "1/loss", _LLA, latex_name=r"\eta_e(t)",
 )  # fmt: skip
 
-# -- equilibrium -------------------------------------------------------------------------------------------------
+# -- equilibrium
 equilibrium_gamma = _prediction(
     "equilibrium_gamma", "stationary gamma (mean of gamma for any stationary law with this mean trace)",
     trace / (2 * product), "loss^2", _LLA, latex_name=r"\gamma_*", where=_decays,
@@ -168,7 +176,7 @@ no_decay_squared_norm = _prediction(
     lr * sp.sqrt(2 * trace * t), "w^2", "Arora, Li, Lyu 2018", latex_name=r"\|W_t\|^2",
 )  # fmt: skip
 
-# -- schedules: lr or weight decay divided by K at equilibrium (`lr`, `weight_decay` are those BEFORE the drop) --------
+# -- lr or weight decay divided by K at equilibrium (`lr`, `weight_decay` are those BEFORE the drop)
 _slower = sp.exp(-4 * product / factor * t)
 lr_drop_gamma_ratio = _prediction(
     "lr_drop_gamma_ratio", "gamma over its new equilibrium, t steps after lr was divided by K at equilibrium",
@@ -191,7 +199,7 @@ lr_drop_recovery = _prediction(
     sp.sqrt(factor), "1", _LLA, latex_name=r"\eta_e'^*/\eta_e(0^+)",
 )  # fmt: skip
 
-# -- finite steps at equilibrium -----------------------------------------------------------------------------------
+# -- finite steps at equilibrium
 discrete_equilibrium_squared_norm = _prediction(
     "discrete_equilibrium_squared_norm", "fixed point of the exact squared norm step, constant |gradient|^2",
     sp.sqrt(lr * unit_squared_gradient / (weight_decay * (2 - product))), "w^2", _FINITE,
@@ -207,28 +215,33 @@ turn_cosine = _prediction(
 )  # fmt: skip
 stationary_mean_gamma = _prediction(
     "stationary_mean_gamma", "E gamma of any stationary SGD, from the moments of the unit gradient",
-    (2 * keep**2 * mean_square + mean_fourth) / (1 - keep**4), "loss^2", "stationarity of the squared norm step",
+    (2 * keep**2 * mean_square + mean_fourth) / (1 - keep**4), "loss^2",
+    "stationarity of the squared norm step",
     latex_name=r"E\gamma", where=(*_decays, *_shrinks),
 )  # fmt: skip
 squared_norm_fluctuation = _prediction(
-    "squared_norm_fluctuation", "Var(|w|^2)/|w|_*^4 of SGD at equilibrium, independent gradients (linearised step)",
+    "squared_norm_fluctuation",
+    "Var(|w|^2)/|w|_*^4 of SGD at equilibrium, independent gradients (linearised step)",
     product * (2 - product) / (4 * keep**2) * relative_variance, "1", "linearised squared norm step",
     latex_name=r"\mathrm{Var}\|w\|^2/\|w\|_*^4", where=_shrinks,
 )  # fmt: skip
 momentum_turn_cosine = _prediction(
     "momentum_turn_cosine", "cosine of the turn per step at equilibrium with heavy-ball momentum",
-    1 - product / (1 + momentum), "1", "Wan et al. 2021; exact form", latex_name=r"\cos\Delta_*", where=_shrinks,
+    1 - product / (1 + momentum), "1", "Wan et al. 2021; exact form", latex_name=r"\cos\Delta_*",
+    where=_shrinks,
 )  # fmt: skip
 momentum_equilibrium_squared_norm = _prediction(
     "momentum_equilibrium_squared_norm", "stationary squared norm with heavy-ball momentum",
-    sp.sqrt(lr * unit_squared_gradient / (weight_decay * (1 - momentum) * (2 - product / (1 + momentum)))), "w^2",
+    sp.sqrt(lr * unit_squared_gradient / (weight_decay * (1 - momentum) * (2 - product / (1 + momentum)))),
+    "w^2",
     "Wan et al. 2021", latex_name=r"\|w\|_*^2", where=(*_decays, *_shrinks, sp.Lt(momentum, 1)),
 )  # fmt: skip
 
-# -- solvable models -----------------------------------------------------------------------------------------------
+# -- solvable models
 direction_correlation = _prediction(
     "direction_correlation", "E<W_t/|W_t|, W_0/|W_0|> under isotropic noise and no loss, any dimension",
-    sp.exp(-product * t) * (gamma0 / _gamma) ** sp.Rational(1, 4), "1", "spherical Brownian motion with weight decay",
+    sp.exp(-product * t) * (gamma0 / _gamma) ** sp.Rational(1, 4), "1",
+    "spherical Brownian motion with weight decay",
     latex_name=r"E\langle\bar W_t,\bar W_0\rangle", where=(sp.Gt(gamma0, 0),),
 )  # fmt: skip
 discrete_direction_correlation = _prediction(
@@ -253,7 +266,8 @@ vmf_concentration = _prediction(
 )  # fmt: skip
 vmf_mean = _prediction(
     "vmf_mean", "stationary mean of <mu, W/|W|> for the linear loss",
-    bessel_ratio(dimension, vmf_concentration.expr), "1", "Mardia, Jupp 2000, Directional statistics, section 9.3",
+    bessel_ratio(dimension, vmf_concentration.expr), "1",
+    "Mardia, Jupp 2000, Directional statistics, section 9.3",
     latex_name=r"E\langle\mu,\bar W\rangle", where=(*_decays, sp.Gt(dimension, 1)),
 )  # fmt: skip
 circle_threshold = _prediction(
@@ -267,12 +281,13 @@ def gamma_piecewise(
 ) -> np.ndarray:
     """gamma(ts) for piecewise constant lr and wd, phases chained by the `gamma` prediction.
 
-    `phases` is a sequence of (start, lr, weight_decay) with increasing starts, the first not after ts[0]. |w| is
-    continuous; gamma = |w|^4/lr^2 jumps where lr does. Times in steps, the value at a start belongs to the new phase.
+    `phases` is a sequence of (start, lr, weight_decay) with increasing starts, the first not after ts[0].
+    |w| is continuous; gamma = |w|^4/lr^2 jumps where lr does. Times in steps, the value at a start belongs
+    to the new phase.
     """
     ts = np.asarray(ts, dtype=float)
     starts = [float(start) for start, _, _ in phases]
-    if not starts or any(b <= a for a, b in zip(starts, starts[1:], strict=False)):
+    if not starts or any(b <= a for a, b in itertools.pairwise(starts)):
         raise ValueError(f"`phases` must have increasing starts: starts={starts}")
     if ts.size and ts.min() < starts[0]:
         raise ValueError(f"`ts` must not be before the first phase: ts={ts.min()}, start={starts[0]}")

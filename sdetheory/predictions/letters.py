@@ -1,7 +1,7 @@
 """The letter form of a formula: rational in plain letters, with a derivation table and relations.
 
-A proof decides rational identities. Exponentials, roots and logarithms of a prediction become letters whose rates
-of change and algebraic relations are rational: nothing transcendental is left to decide.
+A proof decides rational identities. Exponentials, roots and logarithms of a prediction become letters whose
+rates of change and algebraic relations are rational: nothing transcendental is left to decide.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,6 +42,16 @@ def letter_form(expr: sp.Expr) -> LetterForm:
     return Reader([expr]).form(expr)
 
 
+def together_under_roots(expr: sp.Expr) -> sp.Expr:
+    """The expression with irrational constants moved under the roots beside them, as people write it."""
+    if not expr.args:
+        return expr
+    parts = _gathered(expr) if expr.is_Mul else expr.args
+    if parts == expr.args:
+        return expr.func(*(together_under_roots(a) for a in parts)) if not expr.is_Pow else expr
+    return sp.Mul(*parts, evaluate=False) if len(parts) > 1 else parts[0]
+
+
 def _plain(expr: sp.Expr) -> sp.Expr:
     """Special functions written with exponentials and roots."""
     return expr.replace(saturation, lambda x: (1 - sp.exp(-x)) / x).replace(_is_exp_of_asinh, _root_of_asinh)
@@ -61,7 +71,8 @@ def _rate(letter: sp.Symbol, meaning: sp.Expr, inner: sp.Expr) -> sp.Expr:
 
 
 def _gathered(product: sp.Mul) -> tuple[sp.Expr, ...]:
-    """The factors of a product, its irrational constant moved under a root: sqrt(2) sqrt(x)/2 is sqrt(x/2)."""
+    """The factors of a product, its irrational constant moved under a root: sqrt(2) sqrt(x)/2 is
+    sqrt(x/2)."""
     constant = sp.Mul(*(a for a in product.args if a.is_number))
     others = [a for a in product.args if not a.is_number]
     for i, root in enumerate(others):

@@ -10,7 +10,7 @@ import numpy as np
 import sympy as sp
 
 from sdetheory.predictions.functions import NUMPY
-from sdetheory.predictions.letters import LetterForm, letter_form
+from sdetheory.predictions.letters import LetterForm, letter_form, together_under_roots
 
 DOMAINS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "real": ("be finite", np.isfinite),
@@ -23,7 +23,8 @@ DOMAINS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 @dataclass(frozen=True)
 class Quantity:
-    """A named symbol of a theory: its meaning, its unit in powers of the base units, its LaTeX and its domain."""
+    """A named symbol of a theory: its meaning, its unit in powers of the base units, its LaTeX and its
+    domain."""
 
     name: str
     unit: str
@@ -40,8 +41,9 @@ class Quantity:
 class Prediction:
     """A formula stated once: proofs derive it, tests and figures evaluate it.
 
-    `expr` is a sympy expression in the names of `quantities`; `unit` is the unit of its value; `where` lists the
-    relations its arguments must satisfy. Calling it with keywords evaluates it on numpy arrays, broadcast together.
+    `expr` is a sympy expression in the names of `quantities`; `unit` is the unit of its value; `where` lists
+    the relations its arguments must satisfy. Calling it with keywords evaluates it on numpy arrays,
+    broadcast together.
     """
 
     name: str
@@ -57,7 +59,9 @@ class Prediction:
 
     def __post_init__(self) -> None:
         table = {q.name: q for q in self.quantities}
-        used = sorted(s.name for s in self.expr.free_symbols | set().union(*(c.free_symbols for c in self.where)))
+        used = sorted(
+            s.name for s in self.expr.free_symbols | set().union(*(c.free_symbols for c in self.where))
+        )
         missing = [name for name in used if name not in table]
         if missing:
             raise ValueError(f"`expr` of {self.name} has symbols without a Quantity: {', '.join(missing)}")
@@ -75,10 +79,16 @@ class Prediction:
         return {name: q.unit for name, q in self.known.items()}
 
     @property
+    def formula(self) -> str:
+        """The formula as text, in the names of the arguments."""
+        return str(together_under_roots(self.expr))
+
+    @property
     def latex(self) -> str:
         """The formula in the letters of the papers."""
         names = {q.symbol: q.latex or sp.latex(q.symbol) for q in self.known.values()}
-        return f"{self.latex_name or sp.latex(sp.Symbol(self.name))} = {sp.latex(self.expr, symbol_names=names)}"
+        shown = together_under_roots(self.expr)
+        return f"{self.latex_name or sp.latex(sp.Symbol(self.name))} = {sp.latex(shown, symbol_names=names)}"
 
     @cached_property
     def letters(self) -> LetterForm:
@@ -95,10 +105,13 @@ class Prediction:
 
     def at(self, **values: Any) -> sp.Expr:
         """The formula with some symbols replaced (exact; limits of the special functions taken)."""
-        return self.expr.subs({self.symbols[name]: value for name, value in values.items()}, simultaneous=True)
+        return self.expr.subs(
+            {self.symbols[name]: value for name, value in values.items()}, simultaneous=True
+        )
 
     def __call__(self, **values: Any) -> Any:
-        """Evaluate on arrays given by keyword; ValueError names a wrong, missing or out-of-domain argument."""
+        """Evaluate on arrays given by keyword; ValueError names a wrong, missing or out-of-domain
+        argument."""
         self._check_names(values)
         arrays = {name: self._checked(name, values[name]) for name in self.known}
         for text, holds in self._conditions:
@@ -114,7 +127,9 @@ class Prediction:
             if name not in self.known:
                 near = difflib.get_close_matches(name, self.known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"{self.name} has no argument `{name}`; it takes {', '.join(self.known)}{hint}")
+                raise ValueError(
+                    f"{self.name} has no argument `{name}`; it takes {', '.join(self.known)}{hint}"
+                )
         missing = [name for name in self.known if name not in values]
         if missing:
             raise ValueError(f"{self.name} needs {', '.join(f'`{name}`' for name in missing)}")
