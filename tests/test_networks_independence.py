@@ -81,7 +81,13 @@ def test_batches_are_addressed_by_seed_and_step(first, length, size, noise):
     assert given_labels.min() >= 0 and given_labels.max() < 3
     if noise == 0:
         assert (given_labels == labels[indices]).all()
-    assert (batches(labels, 3, 12, 0, BLOCK, 4)[0] != batches(labels, 3, 11, 0, BLOCK, 4)[0]).mean() > 0.9
+
+
+def test_seeds_and_blocks_draw_different_batches():
+    draws = [batches(np.arange(30) % 3, 3, seed, 0, 2 * BLOCK, 4)[0] for seed in (11, 12)]
+    parts = [part for drawn in draws for part in (drawn[:BLOCK], drawn[BLOCK:])]
+    shared = [(a == b).mean() for number, a in enumerate(parts) for b in parts[:number]]
+    assert max(shared) < 0.1, f"1/30 of the entries agree by chance: {shared}"
 
 
 def test_batches_are_uniform_and_labels_replaced_at_the_stated_rate():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sdetheory.networks import digits, evaluate, labelled, mlp, noise_estimate, predict, train
+from sdetheory.statistics import mean_test
 
 DATA = labelled(np.sin(np.arange(60.0)).reshape(20, 3), np.arange(20) % 3)
 NET = mlp((3, 4, 3))
@@ -100,6 +101,19 @@ def test_subsets_and_shuffled_labels():
     shuffled = DATA.shuffled_labels(1)
     assert sorted(shuffled.labels) == sorted(DATA.labels) and (shuffled.labels != DATA.labels).any()
     assert (shuffled.labels == DATA.shuffled_labels(1).labels).all()
+
+
+def test_starts_are_hes_and_belong_to_their_seed():
+    net = mlp((50, 40, 10), affine=True)
+    parameters = net.start([0, 1, 5])
+    weight, scale = net.groups()[0].select(parameters), net.groups()[1].select(parameters)
+    assert (outcome := mean_test(weight[0] ** 2, 2 / 50, detectable=0.01)), outcome
+    assert (outcome := mean_test(weight[0], 0.0, detectable=0.05)), outcome
+    assert (scale == np.repeat([1.0, 0.0], 40)).all(), "scales 1, shifts 0"
+    assert (net.start([5]) == parameters[2:]).all() and (weight[0] != weight[1]).all()
+    doubled = net.groups()[0].scaled(parameters, 2.0)
+    assert (net.start([0, 1, 5], scale=2.0) == doubled).all(), "only weights in front of a normalisation"
+    assert (net.start([0, 5], scale=np.array([2.0, 1.0])) == np.stack([doubled[0], parameters[2]])).all()
 
 
 def test_evaluation_agrees_with_prediction_and_loss():

@@ -12,7 +12,7 @@ from sdetheory.predictions import intrinsic_lr
 from sdetheory.statistics import equivalent
 
 pytestmark = pytest.mark.compiled
-NETS, STEPS, LR, INTRINSIC = 32, 1000, 0.3, 4e-3
+NETS, STEPS, LR, INTRINSIC = 32, 1500, 0.3, 4e-3
 DECAY = INTRINSIC / LR
 
 
