@@ -12,7 +12,8 @@ class Ensemble:
 
     ts (T,); values: name -> (paths, T); states (paths, T, d) or None; final (paths, d): the state after the last
     step; diverged (paths,) and diverged_step (paths,), the step after which a path first was non-finite (-1: never);
-    how: parameters, seed, versions and digest of the sources.
+    how: parameters, seed, versions and digest of the sources; views: name -> (views, paths, T), what was seen of each
+    state of an integrator that carries several (Richardson: fine and coarse), of which `values` is the combination.
     """
 
     ts: np.ndarray
@@ -22,13 +23,20 @@ class Ensemble:
     diverged_step: np.ndarray
     states: np.ndarray | None = None
     how: dict[str, Any] = field(default_factory=dict)
+    views: dict[str, np.ndarray] = field(default_factory=dict)
 
     def mean(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard error over healthy paths, both (T,); the error is NaN for a single path."""
         if name not in self.values:
-            raise KeyError(f"`name` must be one of {', '.join(self.values) or 'no observed values'}: name={name!r}")
+            raise KeyError(
+                f"`name` must be one of {', '.join(self.values) or 'no observed values'}: name={name!r}"
+            )
         healthy = self.values[name][~self.diverged]
-        error = healthy.std(axis=0, ddof=1) / np.sqrt(len(healthy)) if len(healthy) > 1 else np.full(self.ts.shape, np.nan)
+        error = (
+            healthy.std(axis=0, ddof=1) / np.sqrt(len(healthy))
+            if len(healthy) > 1
+            else np.full(self.ts.shape, np.nan)
+        )
         return healthy.mean(axis=0), error
 
     def __getitem__(self, name: str) -> np.ndarray:

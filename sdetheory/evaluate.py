@@ -7,7 +7,8 @@ import numpy as np
 from sdetheory import checks
 from sdetheory.dynamics.rules import GradientDescent, GradientFlow, WeightDecaySDE, default_integrator
 from sdetheory.lanes import verbs
-from sdetheory.lanes.tag import compiled, tag
+from sdetheory.lanes.cache import compiled
+from sdetheory.lanes.tag import tag
 from sdetheory.lanes.vector import WIDTHS, float_rows, lane_array
 from sdetheory.models.noise import NoNoise
 from sdetheory.plugins import canonical
@@ -75,13 +76,24 @@ def diffusion(noise: Any, w: Any) -> np.ndarray:
     n, work = verbs.draws.python(noise, w.size), lane_array(verbs.workspace.python(noise, w.size) + 1, WIDTH)
     out, columns = lane_array(w.size, WIDTH), np.empty((w.size, n))
     for first in range(0, n, WIDTH):
-        _disturb(tag(noise), noise, _lanes(w), _lanes(np.eye(n, n + WIDTH)[:, first : first + WIDTH], 2), out, work)
+        _disturb(
+            tag(noise), noise, _lanes(w), _lanes(np.eye(n, n + WIDTH)[:, first : first + WIDTH], 2), out, work
+        )
         columns[:, first : first + WIDTH] = float_rows(out)[:, : n - first]
     return columns
 
 
-def step(rule: Any, model: Any, noise: Any, w: Any, z: Any, *, lr: float = 1.0, weight_decay: float = 0.0,
-         dt: float = 1.0) -> np.ndarray:
+def step(
+    rule: Any,
+    model: Any,
+    noise: Any,
+    w: Any,
+    z: Any,
+    *,
+    lr: float = 1.0,
+    weight_decay: float = 0.0,
+    dt: float = 1.0,
+) -> np.ndarray:
     """The state (d,) one step after w (d,), with the increments z given.
 
     rule: an integrator, or dynamics with constant rates (then lr and weight_decay are its own, and the integrator the
@@ -99,7 +111,17 @@ def step(rule: Any, model: Any, noise: Any, w: Any, z: Any, *, lr: float = 1.0, 
     own = verbs.workspace.python(rule, w.size)
     rows = own + max(verbs.workspace.python(model, w.size), verbs.workspace.python(noise, w.size)) + 1
     state = _lanes(w)
-    _step(tag(rule, model, noise), rule, model, noise, state, _lanes(z, 2), checks.real("lr", lr),
-          checks.real("weight_decay", weight_decay), checks.positive("dt", dt),
-          lane_array(w.size + verbs.extra.python(rule, w.size), WIDTH), lane_array(rows, WIDTH))
+    _step(
+        tag(rule, model, noise),
+        rule,
+        model,
+        noise,
+        state,
+        _lanes(z, 2),
+        checks.real("lr", lr),
+        checks.real("weight_decay", weight_decay),
+        checks.positive("dt", dt),
+        lane_array(w.size + verbs.extra.python(rule, w.size), WIDTH),
+        lane_array(rows, WIDTH),
+    )
     return float_rows(state)[:, 0].copy()

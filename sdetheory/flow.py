@@ -16,6 +16,7 @@ from sdetheory.ensemble import Ensemble
 from sdetheory.integrators.adaptive import FAILED, Results, advance, make_memory
 from sdetheory.integrators.dop853 import DOP853
 from sdetheory.lanes.driver import automatic_threads, automatic_width
+from sdetheory.lanes.sources import digest, plugin_classes
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.verbs import workspace
 
@@ -104,7 +105,7 @@ def _ensemble(model: Any, dynamics: Any, integrator: Any, observers: dict[str, A
         "model": model, "dynamics": dynamics, "integrator": integrator, "paths": len(w0), "threads": threads,
         "width": width, "accepted_steps": accepted.copy(), "rejected_steps": rejected.copy(),
         "w0": hashlib.sha256(w0.tobytes()).hexdigest(),
-        "sources": tag(integrator, model, *observers.values()).digest,
+        "sources": digest([advance], plugin_classes([(integrator, model, *observers.values())])),
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__},
     }
     return Ensemble(ts, values, results.final, diverged, np.where(diverged, accepted, -1),

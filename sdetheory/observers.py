@@ -44,7 +44,9 @@ class Cosine(NamedTuple):
 
     def validated(self, d: int) -> "Cosine":
         """Raises ValueError unless `direction` has shape (d,) and is not zero."""
-        v = checks.start_norm("direction", checks.shape("direction", checks.finite("direction", self.direction), (d,)))
+        v = checks.start_norm(
+            "direction", checks.shape("direction", checks.finite("direction", self.direction), (d,))
+        )
         return Cosine(v / np.linalg.norm(v))
 
 

@@ -12,11 +12,15 @@ def canonical(plugin: Any, d: int) -> Any:
     Raises TypeError for something that is not a NamedTuple instance, and whatever `validated` raises.
     """
     if isinstance(plugin, type) or not hasattr(plugin, "_fields"):
-        raise TypeError(f"a plug-in must be an instance of a NamedTuple class with registered kernels: got {plugin!r}")
+        raise TypeError(
+            f"a plug-in must be an instance of a NamedTuple class with registered kernels: got {plugin!r}"
+        )
     if hasattr(plugin, "validated"):
         plugin = plugin.validated(d)
     hints = type(plugin).__annotations__
-    return type(plugin)(*(_plain(value, hints.get(name), d) for name, value in zip(plugin._fields, plugin, strict=True)))
+    return type(plugin)(
+        *(_plain(value, hints.get(name), d) for name, value in zip(plugin._fields, plugin, strict=True))
+    )
 
 
 def _plain(value: Any, hint: Any, d: int) -> Any:

@@ -16,7 +16,7 @@ from sdetheory.dynamics.rules import default_integrator
 from sdetheory.ensemble import Ensemble
 from sdetheory.lanes import driver
 from sdetheory.lanes.random import Block, Gaussian
-from sdetheory.lanes.tag import tag
+from sdetheory.lanes.sources import digest, plugin_classes
 from sdetheory.lanes.vector import WIDTHS
 from sdetheory.models.noise import NoNoise
 from sdetheory.plugins import canonical
@@ -57,29 +57,65 @@ def simulate(
     w0 = _starts(w0, paths)
     d = w0.shape[1]
     model, noise = canonical(model, d), canonical(noise, d)
-    integrator = canonical(default_integrator(dynamics, model, noise) if integrator is None else integrator, d)
+    integrator = canonical(
+        default_integrator(dynamics, model, noise) if integrator is None else integrator, d
+    )
     _check_match(model, dynamics, noise, integrator, w0)
     observers, names = _observers(observe, d)
-    threads = checks.integer("threads", threads, least=1) if threads is not None else driver.automatic_threads()
+    threads = (
+        checks.integer("threads", threads, least=1) if threads is not None else driver.automatic_threads()
+    )
     width = _width(width, model, len(w0))
     if hasattr(integrator, "rtol"):
         from sdetheory import flow
 
-        return flow.solve(model, dynamics, w0, checks.increasing("ts", ts), integrator,
-                          dict(zip(names, observers, strict=True)), keep_states, threads, width, progress)
+        return flow.solve(
+            model,
+            dynamics,
+            w0,
+            checks.increasing("ts", ts),
+            integrator,
+            dict(zip(names, observers, strict=True)),
+            keep_states,
+            threads,
+            width,
+            progress,
+        )
     dt = checks.positive("dt", dt)
     if "discrete" in dynamics.calculi and dt != 1.0:
         raise ValueError(f"`dt` must be 1 for {type(dynamics).__name__}, which counts steps: dt={dt}")
     marks = checks.multiples("ts", ts, "dt", dt)
     steps = int(marks[-1])
     lr, weight_decay = dynamics.rates(steps, dt)
-    task = driver.Task(integrator, model, noise, canonical(generator, d), canonical(increment, d), observers,
-                       _seed(seed), checks.integer("coarsen", coarsen, least=1), dt, lr, weight_decay,
-                       steps, marks, keep_states)
+    task = driver.Task(
+        integrator,
+        model,
+        noise,
+        canonical(generator, d),
+        canonical(increment, d),
+        observers,
+        _seed(seed),
+        checks.integer("coarsen", coarsen, least=1),
+        dt,
+        lr,
+        weight_decay,
+        steps,
+        marks,
+        keep_states,
+    )
     numbers = checks.integer("first_path", first_path) + np.arange(len(w0))
     record = _run(task, w0, numbers, threads, width, progress)
-    return _ensemble(task, record, w0, numbers, names, np.asarray(ts, dtype=np.float64).reshape(-1), threads, width,
-                     dynamics)
+    return _ensemble(
+        task,
+        record,
+        w0,
+        numbers,
+        names,
+        np.asarray(ts, dtype=np.float64).reshape(-1),
+        threads,
+        width,
+        dynamics,
+    )
 
 
 def _starts(w0: Any, paths: int | None) -> np.ndarray:
@@ -88,7 +124,9 @@ def _starts(w0: Any, paths: int | None) -> np.ndarray:
     if w0.ndim not in (1, 2) or w0.size == 0:
         raise ValueError(f"`w0` must have shape (d,) or (paths, d), not empty: it has shape {w0.shape}")
     if w0.ndim == 1:
-        return np.ascontiguousarray(np.broadcast_to(w0, (checks.integer("paths", paths or 1, least=1), w0.size)))
+        return np.ascontiguousarray(
+            np.broadcast_to(w0, (checks.integer("paths", paths or 1, least=1), w0.size))
+        )
     if paths is not None and paths != len(w0):
         raise ValueError(f"`paths` must be the number of rows of `w0`: paths={paths}, w0 has {len(w0)}")
     return w0
@@ -114,10 +152,14 @@ def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.
     """Raises where the pieces do not belong together, or the start is the origin of a scale-invariant loss."""
     calculus = getattr(integrator, "calculus", None)
     if calculus not in dynamics.calculi:
-        raise ValueError(f"`integrator` must be of calculus {' or '.join(dynamics.calculi)} for "
-                         f"{type(dynamics).__name__}: {type(integrator).__name__} is {calculus!r}")
+        raise ValueError(
+            f"`integrator` must be of calculus {' or '.join(dynamics.calculi)} for "
+            f"{type(dynamics).__name__}: {type(integrator).__name__} is {calculus!r}"
+        )
     if not dynamics.noisy and not isinstance(noise, NoNoise):
-        raise ValueError(f"`noise` must be left out for {type(dynamics).__name__}, which has none: noise={noise}")
+        raise ValueError(
+            f"`noise` must be left out for {type(dynamics).__name__}, which has none: noise={noise}"
+        )
     if getattr(model, "scale_invariant", False) or getattr(noise, "scale_invariant", False):
         checks.start_norm("w0", w0)
 
@@ -136,21 +178,28 @@ def _observers(observe: Any, d: int) -> tuple[tuple, list[str]]:
     return tuple(canonical(o, d) for o in given), names
 
 
-def _run(task: driver.Task, w0: np.ndarray, numbers: np.ndarray, threads: int, width: int,
-         progress: bool | None) -> driver.Record:
+def _run(
+    task: driver.Task, w0: np.ndarray, numbers: np.ndarray, threads: int, width: int, progress: bool | None
+) -> driver.Record:
     """Run, then run the paths that became non-finite again to find out when."""
     tick = None
     bar = None
     if progress is not False and task.steps:
         from tqdm import tqdm
 
-        bar = tqdm(total=len(w0) * task.steps, unit="path-steps", unit_scale=True, delay=0 if progress else 2.0,
-                   disable=None if progress is None else False)
+        bar = tqdm(
+            total=len(w0) * task.steps,
+            unit="path-steps",
+            unit_scale=True,
+            delay=0 if progress else 2.0,
+            disable=None if progress is None else False,
+        )
         lock = threading.Lock()
 
         def tick(done: int) -> None:
             with lock:
                 bar.update(done)
+
     try:
         record = driver.run(task, w0, numbers, threads=threads, width=width, tick=tick)
     finally:
@@ -158,26 +207,64 @@ def _run(task: driver.Task, w0: np.ndarray, numbers: np.ndarray, threads: int, w
             bar.close()
     bad = np.flatnonzero(record.status)
     if bad.size:
-        again = dataclasses.replace(task, steps=int(record.status.max()), marks=np.zeros(0, np.int64), keep_states=False)
+        again = dataclasses.replace(
+            task, steps=int(record.status.max()), marks=np.zeros(0, np.int64), keep_states=False
+        )
         exact = driver.run(again, w0[bad], numbers[bad], threads=threads, width=width, check=1)
         record.status[bad] = exact.status
     return record
 
 
-def _ensemble(task: driver.Task, record: driver.Record, w0: np.ndarray, numbers: np.ndarray, names: list[str],
-              ts: np.ndarray, threads: int, width: int, dynamics: Any) -> Ensemble:
+def _ensemble(
+    task: driver.Task,
+    record: driver.Record,
+    w0: np.ndarray,
+    numbers: np.ndarray,
+    names: list[str],
+    ts: np.ndarray,
+    threads: int,
+    width: int,
+    dynamics: Any,
+) -> Ensemble:
     diverged = record.status > 0
     if diverged.all():
         step = int(record.status.min())
-        raise checks.Diverged(step * task.dt, step, "reduce lr" if "discrete" in dynamics.calculi else "reduce dt")
-    values = {name: np.ascontiguousarray(record.values[:, :, k]) for k, name in enumerate(names)}
+        raise checks.Diverged(
+            step * task.dt, step, "reduce lr" if "discrete" in dynamics.calculi else "reduce dt"
+        )
+    weights = np.array(getattr(task.integrator, "weights", (1.0,)))
+    seen = record.values.reshape(len(w0), ts.size, weights.size, len(names)).transpose(3, 2, 0, 1)
+    views = {name: np.ascontiguousarray(seen[k]) for k, name in enumerate(names)}
+    values = {name: np.tensordot(weights, view, 1) if weights.size > 1 else view[0] for name, view in views.items()}
     how = {
-        "model": task.model, "dynamics": dynamics, "noise": task.noise, "integrator": task.integrator,
-        "generator": task.generator, "increment": task.increment, "dt": task.dt, "coarsen": task.coarsen,
-        "seed": task.seed, "first_path": int(numbers[0]), "paths": len(numbers), "threads": threads, "width": width,
+        "model": task.model,
+        "dynamics": dynamics,
+        "noise": task.noise,
+        "integrator": task.integrator,
+        "generator": task.generator,
+        "increment": task.increment,
+        "dt": task.dt,
+        "coarsen": task.coarsen,
+        "seed": task.seed,
+        "first_path": int(numbers[0]),
+        "paths": len(numbers),
+        "threads": threads,
+        "width": width,
         "w0": hashlib.sha256(w0.tobytes()).hexdigest(),
-        "sources": tag(task.integrator, task.model, task.noise, task.generator, task.increment, *task.observers).digest,
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__},
+        "sources": digest([driver.advance], plugin_classes([tuple(vars(task).values())])),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "numba": numba.__version__,
+        },
     }
-    return Ensemble(ts, values, record.final, diverged, np.where(diverged, record.status, -1),
-                    record.states if task.keep_states else None, how)
+    return Ensemble(
+        ts,
+        values,
+        record.final,
+        diverged,
+        np.where(diverged, record.status, -1),
+        record.states if task.keep_states else None,
+        how,
+        views,
+    )

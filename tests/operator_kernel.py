@@ -13,7 +13,8 @@ import numpy as np
 from scipy import integrate, linalg, special
 
 from benchmarks.equilibrium_cases import case, von_mises_fisher_kappa
-from sdetheory.lanes.tag import compiled, tag
+from sdetheory.lanes.cache import compiled
+from sdetheory.lanes.tag import tag
 from sdetheory.lanes.vector import float_rows, lane_array
 from sdetheory.lanes.verbs import decode, draws, encode, extra, step, substeps, workspace
 from sdetheory.models.noise import Covariance
@@ -143,19 +144,20 @@ def kernel_matrix(setting: Setting, integrator: Any, dt: float, count: int = 12)
     return (setting.basis(u, gamma) * weight) @ image.T
 
 
-def _stationary(setting: Setting, equations: np.ndarray) -> dict[str, float]:
+def _stationary(setting: Setting, equations: np.ndarray, extra: dict[str, Callable]) -> dict[str, float]:
     """Moments under the density sum c_j p_j, c_0 = 1, with c @ equations = 0 (first column: mass, always satisfied)."""
     c = np.concatenate([[1.0], np.linalg.solve(equations[1:, 1:].T, -equations[0, 1:])])
     u, gamma, weight = setting.points()
     density = c @ setting.basis(u, gamma) * weight
-    return {"u": float((density * u).sum()), "u2": float((density * u * u).sum()),
-            "gamma": float((density * gamma).sum())}
+    wanted = {"u": u, "u2": u * u, "gamma": gamma} | {name: f(u) for name, f in extra.items()}
+    return {name: float((density * f).sum()) for name, f in wanted.items()}
 
 
-def scheme_law(setting: Setting, integrator: Any, dt: float, count: int = 12) -> dict[str, float]:
-    """E u, E u^2, E gamma under the stationary law of the scheme with step dt."""
+def scheme_law(setting: Setting, integrator: Any, dt: float, count: int = 12,
+               extra: dict[str, Callable] | None = None) -> dict[str, float]:
+    """E u, E u^2, E gamma (and E f(u) for f in `extra`) under the stationary law of the scheme with step dt."""
     matrix = kernel_matrix(setting, integrator, dt, count)
-    return _stationary(setting, matrix - np.eye(matrix.shape[0]))
+    return _stationary(setting, matrix - np.eye(matrix.shape[0]), extra or {})
 
 
 def generator_law(setting: Setting, drift: Callable, diffusion: Callable, growth: Callable) -> dict[str, float]:
@@ -168,7 +170,7 @@ def generator_law(setting: Setting, drift: Callable, diffusion: Callable, growth
 
     image = (drift(u, gamma) * pairs(a[1], b[0]) + 0.5 * diffusion(u, gamma) * pairs(a[2], b[0])
              + growth(u, gamma) * pairs(a[0], b[1]))
-    return _stationary(setting, (setting.basis(u, gamma) * weight) @ image.T)
+    return _stationary(setting, (setting.basis(u, gamma) * weight) @ image.T, {})
 
 
 def transient(setting: Setting, integrator: Any, dt: float, count: int, u: float) -> float:

@@ -21,7 +21,9 @@ class GradientFlow:
 
     def rates(self, steps: int, dt: float) -> tuple[np.ndarray, np.ndarray]:
         """lr = 1 and weight_decay of every step, taken at the middle of the step."""
-        return np.ones(1), sample("weight_decay", self.weight_decay, (np.arange(steps) + 0.5) * dt, signed=True)
+        return np.ones(1), sample(
+            "weight_decay", self.weight_decay, (np.arange(steps) + 0.5) * dt, signed=True
+        )
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ class GradientDescent:
     def rates(self, steps: int, dt: float) -> tuple[np.ndarray, np.ndarray]:
         """lr and weight_decay of steps 0, 1, ...; a weight-decay *schedule* may be negative (gauge changes need it)."""
         times = np.arange(steps)
-        return sample("lr", self.lr, times, signed=False), sample("weight_decay", self.weight_decay, times, signed=True)
+        return sample("lr", self.lr, times, signed=False), sample(
+            "weight_decay", self.weight_decay, times, signed=True
+        )
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,9 @@ class WeightDecaySDE:
     def rates(self, steps: int, dt: float) -> tuple[np.ndarray, np.ndarray]:
         """lr and weight_decay of every step, taken at the middle of the step."""
         times = (np.arange(steps) + 0.5) * dt
-        return sample("lr", self.lr, times, signed=False), sample("weight_decay", self.weight_decay, times, signed=True)
+        return sample("lr", self.lr, times, signed=False), sample(
+            "weight_decay", self.weight_decay, times, signed=True
+        )
 
 
 Dynamics = GradientFlow | GradientDescent | SGD | WeightDecaySDE

@@ -27,10 +27,15 @@ class Piecewise(Schedule):
     boundaries: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        values, boundaries = checks.finite("values", self.values), checks.finite("boundaries", self.boundaries)
+        values, boundaries = (
+            checks.finite("values", self.values),
+            checks.finite("boundaries", self.boundaries),
+        )
         if values.size != boundaries.size + 1 or (np.diff(boundaries) <= 0).any():
-            raise ValueError(f"`boundaries` must increase and be one fewer than `values`: values={self.values}, "
-                             f"boundaries={self.boundaries}")
+            raise ValueError(
+                f"`boundaries` must increase and be one fewer than `values`: values={self.values}, "
+                f"boundaries={self.boundaries}"
+            )
 
     def __call__(self, t: Any) -> Any:
         return np.asarray(self.values)[np.searchsorted(np.asarray(self.boundaries), t, side="right")]
@@ -93,7 +98,9 @@ def sample(name: str, rate: Rate, times: np.ndarray, *, signed: bool) -> np.ndar
     else:
         values = np.asarray(rate, dtype=np.float64)
         if values.ndim != 1 or values.size < times.size:
-            raise ValueError(f"`{name}` must have one value for each of {times.size} steps: it has shape {values.shape}")
+            raise ValueError(
+                f"`{name}` must have one value for each of {times.size} steps: it has shape {values.shape}"
+            )
         values = values[: times.size]
     values = checks.finite(name, values)
     if not signed and (values < 0).any():

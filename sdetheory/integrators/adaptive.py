@@ -21,7 +21,7 @@ from sdetheory.integrators.dop853 import (
 )
 from sdetheory.integrators.stages import combine, force
 from sdetheory.lanes.driver import record
-from sdetheory.lanes.tag import compiled
+from sdetheory.lanes.cache import compiled
 from sdetheory.lanes.vector import any_lane, float_rows, lane_array, load, select, store
 
 RUNNING, DONE, FAILED = 0, 1, 2

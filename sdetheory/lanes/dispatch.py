@@ -32,6 +32,7 @@ class Verb:
         self.__name__ = name
         self.arguments = arguments
         self.kernels: dict[type, Callable] = {}
+        self.again: dict[type, int] = {}  # classes whose kernel was replaced, and how often
         self.default = None if default is None else _jit(default)
 
     def __call__(self, *arguments: Any) -> Any:
@@ -56,7 +57,11 @@ class Verb:
                     f"{function.__name__} takes {got} arguments"
                 )
             kernel = _jit(function)
-            self.kernels.update(dict.fromkeys(classes, kernel))
+            for cls in classes:
+                if cls in self.kernels:
+                    self.again[cls] = self.again.get(cls, 0) + 1
+                self.kernels[cls] = kernel
+            _COUNT.append(None)
             return function
 
         return register
@@ -113,6 +118,12 @@ typeof_impl.register(Verb)(lambda generic, context: VerbType(generic))
 lower_constant(VerbType)(lambda context, builder, typ, value: context.get_dummy_value())
 
 VERBS: list[Verb] = []
+_COUNT: list[None] = []
+
+
+def registrations() -> int:
+    """How many kernels have been registered so far."""
+    return len(_COUNT)
 
 
 def verb(name: str, *arguments: str, default: Callable | None = None) -> Verb:

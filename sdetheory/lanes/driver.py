@@ -15,13 +15,25 @@ from numba import njit
 from numba.extending import overload
 
 from sdetheory.lanes.random import SAVED, W64, draw_coarse
-from sdetheory.lanes.tag import compiled, tag
+from sdetheory.lanes.cache import compiled
+from sdetheory.lanes.tag import tag
 from sdetheory.lanes.vector import constant, float_rows, fma, lane_array, load, select, store
-from sdetheory.lanes.verbs import decode, draws, encode, extra, measure, step, substeps, workspace
+from sdetheory.lanes.verbs import (
+    decode,
+    decode_view,
+    draws,
+    encode,
+    extra,
+    measure,
+    step,
+    substeps,
+    views,
+    workspace,
+)
 
-CHUNK = 4                 # blocks of a task
-CHECK = 32                # steps between two looks for non-finite states
-SLICE = 1 << 24           # lanes x rows x steps of one compiled call: a fraction of a second
+CHUNK = 4  # blocks of a task
+CHECK = 32  # steps between two looks for non-finite states
+SLICE = 1 << 24  # lanes x rows x steps of one compiled call: a fraction of a second
 
 
 def record(observers: Any, w: Any, out: Any, j: int, work: Any = None) -> None:
@@ -61,34 +73,68 @@ def _at(schedule, i):
 
 
 @compiled
-def advance(tag, integrator, model, noise, generator, increment, observers, seed, coarsen, dt, lr, weight_decay,
-            marks, check, first, last, w0, path, y, saved, values, states, final, status, scratch, sizes):
+def advance(
+    tag,
+    integrator,
+    model,
+    noise,
+    generator,
+    increment,
+    observers,
+    seed,
+    coarsen,
+    dt,
+    lr,
+    weight_decay,
+    marks,
+    check,
+    first,
+    last,
+    w0,
+    path,
+    y,
+    saved,
+    values,
+    states,
+    final,
+    status,
+    scratch,
+    sizes,
+):
     """Steps first, ..., last-1 of a chunk of blocks; writes the marks passed, and w after the last step."""
     d, n = w0.shape[1], draws(noise, w0.shape[1])
     fine_steps = substeps(integrator)
-    w, z, fine, work = scratch[: d], scratch[sizes[0] : sizes[1]], scratch[sizes[1] : sizes[2]], scratch[sizes[2] :]
-    shared = scratch[sizes[3] :]          # the integrator's own rows are left alone: it may remember things there
+    w, z, fine, work = (
+        scratch[:d],
+        scratch[sizes[0] : sizes[1]],
+        scratch[sizes[1] : sizes[2]],
+        scratch[sizes[2] :],
+    )
+    shared = scratch[sizes[3] :]  # the integrator's own rows are left alone: it may remember things there
     for b in range(w0.shape[0]):
+        state, words = y[b], saved[b]
         if first == 0:
-            encode(integrator, w0[b], _at(lr, 0), y[b])
+            encode(integrator, w0[b], _at(lr, 0), state)
         k = np.searchsorted(marks, first)
         for i in range(first, last + 1):
             if k < marks.size and marks[k] == i:
-                decode(integrator, y[b], _at(lr, max(i - 1, 0)), w)
-                record(observers, w, values[b, k], 0, shared)
+                for view in range(views(integrator) - 1, -1, -1):
+                    decode_view(integrator, state, _at(lr, max(i - 1, 0)), view, w)
+                    record(observers, w, values[b, k], view * len(observers), shared)
                 if states.shape[1] > 0:
                     for j in range(d):
                         store(states[b, k], j, load(w, j))
                 k += 1
             if i < last:
                 if n > 0:
-                    for j in range(fine_steps):
-                        draw_coarse(increment, generator, seed, load(path, b), i * fine_steps + j, coarsen, saved[b],
-                                    fine, z[j * n :], n)
-                step(integrator, model, noise, _at(lr, i), _at(weight_decay, i), dt, y[b], z, work)
+                    at, address = i * fine_steps, load(path, b)
+                    draw_coarse(increment, generator, seed, address, at, coarsen, words, fine, z, n)
+                    for j in range(1, fine_steps):
+                        draw_coarse(increment, generator, seed, address, at + j, coarsen, words, fine, z[j * n :], n)
+                step(integrator, model, noise, _at(lr, i), _at(weight_decay, i), dt, state, z, work)
                 if (i + 1) % check == 0 or i + 1 == last:
-                    _mark_non_finite(y[b], i + 1, status[b])
-        decode(integrator, y[b], _at(lr, max(last - 1, 0)), w)
+                    _mark_non_finite(state, i + 1, status[b])
+        decode(integrator, state, _at(lr, max(last - 1, 0)), w)
         for j in range(d):
             store(final[b], j, load(w, j))
 
@@ -109,10 +155,10 @@ class Task:
     seed: int
     coarsen: int
     dt: float
-    lr: np.ndarray             # (steps,) or (1,)
-    weight_decay: np.ndarray   # (steps,) or (1,)
+    lr: np.ndarray  # (steps,) or (1,)
+    weight_decay: np.ndarray  # (steps,) or (1,)
     steps: int
-    marks: np.ndarray          # (T,) step numbers
+    marks: np.ndarray  # (T,) step numbers
     keep_states: bool = False
 
 
@@ -120,10 +166,10 @@ class Task:
 class Record:
     """What came out, by path."""
 
-    values: np.ndarray         # (paths, T, observers)
-    states: np.ndarray         # (paths, T, d), or (paths, 0, d)
-    final: np.ndarray          # (paths, d)
-    status: np.ndarray         # (paths,) 0, or the number of steps after which a non-finite value was found
+    values: np.ndarray  # (paths, T, views * observers)
+    states: np.ndarray  # (paths, T, d), or (paths, 0, d)
+    final: np.ndarray  # (paths, d)
+    status: np.ndarray  # (paths,) 0, or the number of steps after which a non-finite value was found
 
 
 def automatic_width(paths: int) -> int:
@@ -155,20 +201,35 @@ def scratch_rows(task: Task, d: int) -> tuple[np.ndarray, int]:
     """Scratch of a chunk: ends of the rows for w, z, fine increments, and the integrator; the number of rows."""
     n = draws.python(task.noise, d)
     shared = max(workspace.python(plugin, d) for plugin in (task.model, task.noise, *task.observers))
-    lengths = [d, substeps.python(task.integrator) * n + 2, n + 2, workspace.python(task.integrator, d), shared + 1]
+    lengths = [
+        d,
+        substeps.python(task.integrator) * n + 2,
+        n + 2,
+        workspace.python(task.integrator, d),
+        shared + 1,
+    ]
     ends = np.cumsum(lengths)
     return ends[:4].astype(np.int64), int(ends[4])
 
 
-def run(task: Task, w0: np.ndarray, path: np.ndarray, *, threads: int, width: int, check: int = CHECK,
-        tick: Callable[[int], Any] | None = None) -> Record:
+def run(
+    task: Task,
+    w0: np.ndarray,
+    path: np.ndarray,
+    *,
+    threads: int,
+    width: int,
+    check: int = CHECK,
+    tick: Callable[[int], Any] | None = None,
+) -> Record:
     """Integrate the paths numbered `path` (paths,) from `w0` (paths, d); `tick(path_steps)` reports progress."""
     paths, d = w0.shape
     start, numbers = _to_blocks(w0, width), _to_blocks(path.astype(np.uint64)[:, None], width)[:, 0]
     blocks, kept = start.shape[0], task.marks.size if task.keep_states else 0
     y = lane_array((blocks, d + extra.python(task.integrator, d)), width)
     saved = lane_array((blocks, SAVED), width, "u8")
-    values = lane_array((blocks, task.marks.size, len(task.observers)), width)
+    seen = views.python(task.integrator) * len(task.observers)
+    values = lane_array((blocks, task.marks.size, seen), width)
     states, final, status = (lane_array((blocks, *s), width) for s in ((kept, d), (d,), (1,)))
     sizes, rows = scratch_rows(task, d)
     label = tag(task.integrator, task.model, task.noise, task.generator, task.increment, *task.observers)
@@ -179,11 +240,35 @@ def run(task: Task, w0: np.ndarray, path: np.ndarray, *, threads: int, width: in
         for first, last in _slices(task.steps, (high - low) * width * (d + 8)):
             if stop:
                 return
-            with np.errstate(all="ignore"):           # plain Python would warn where compiled code does not
-                advance(label, task.integrator, task.model, task.noise, task.generator, task.increment, task.observers,
-                        W64(task.seed), task.coarsen, task.dt, task.lr, task.weight_decay, task.marks, check, first, last,
-                        start[part], numbers[part], y[part], saved[part], values[part], states[part], final[part],
-                        status[part], scratch, sizes)
+            with np.errstate(all="ignore"):  # plain Python would warn where compiled code does not
+                advance(
+                    label,
+                    task.integrator,
+                    task.model,
+                    task.noise,
+                    task.generator,
+                    task.increment,
+                    task.observers,
+                    W64(task.seed),
+                    task.coarsen,
+                    task.dt,
+                    task.lr,
+                    task.weight_decay,
+                    task.marks,
+                    check,
+                    first,
+                    last,
+                    start[part],
+                    numbers[part],
+                    y[part],
+                    saved[part],
+                    values[part],
+                    states[part],
+                    final[part],
+                    status[part],
+                    scratch,
+                    sizes,
+                )
             if tick is not None:
                 tick((min(high * width, paths) - low * width) * (last - first))
 
@@ -199,8 +284,12 @@ def run(task: Task, w0: np.ndarray, path: np.ndarray, *, threads: int, width: in
                     future.result()
             finally:
                 stop = True
-    return Record(_to_paths(values, paths), _to_paths(states, paths), _to_paths(final, paths),
-                  _to_paths(status, paths)[:, 0].astype(np.int64))
+    return Record(
+        _to_paths(values, paths),
+        _to_paths(states, paths),
+        _to_paths(final, paths),
+        _to_paths(status, paths)[:, 0].astype(np.int64),
+    )
 
 
 def _slices(steps: int, cost: int) -> Iterator[tuple[int, int]]:

@@ -17,7 +17,8 @@ from numba import njit
 
 from sdetheory import checks
 from sdetheory.lanes.dispatch import verb
-from sdetheory.lanes.tag import compiled, tag
+from sdetheory.lanes.cache import compiled
+from sdetheory.lanes.tag import tag
 from sdetheory.lanes.vector import (
     float_rows,
     fma,

@@ -13,7 +13,8 @@ Every lane is computed on its own, so results do not depend on the width.
 """
 
 import operator
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -27,6 +28,7 @@ _FLAGS = ("contract",)
 
 
 # ---- lane arrays ----------------------------------------------------------------------------------------------
+
 
 def lane_dtype(width: int, kind: str = "f8") -> np.dtype:
     """Element type of a lane array: one field `lane` of `width` doubles ("f8") or words ("u8")."""
@@ -58,6 +60,7 @@ def float_rows(x: np.ndarray) -> np.ndarray:
 
 
 # ---- value types ----------------------------------------------------------------------------------------------
+
 
 class Lanes(types.Type):
     """W doubles ("f"), W words ("u") or W truth values ("m")."""
@@ -95,7 +98,9 @@ class _LanesModel(models.PrimitiveModel):
 def _splat(builder: Any, x: Any, vector: ir.VectorType) -> Any:
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, x, _I32(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, vector.count), [0] * vector.count))
+    return builder.shuffle_vector(
+        first, undefined, ir.Constant(ir.VectorType(_I32, vector.count), [0] * vector.count)
+    )
 
 
 @lower_cast(types.Float, Lanes)
@@ -109,6 +114,7 @@ def _broadcast(context: Any, builder: Any, fromty: Any, toty: Lanes, x: Any) -> 
 
 
 # ---- registering functions on lanes ---------------------------------------------------------------------------
+
 
 def _width(arguments: tuple) -> int:
     """Common width of the lane vectors among the arguments; 0 if there are none or they differ."""
@@ -126,8 +132,10 @@ def _define(function: Callable, arguments: str, result: str, emit: Callable) -> 
             return None
         wanted = [types.uint64 if k == "s" else Lanes(k, width) for k in arguments]
         for have, want in zip(given, wanted):
-            if have != want and not (isinstance(have, types.Number | types.Boolean)
-                                     and (want == types.uint64 or want.can_convert_from(None, have))):
+            if have != want and not (
+                isinstance(have, types.Number | types.Boolean)
+                and (want == types.uint64 or want.can_convert_from(None, have))
+            ):
                 return None
         return Lanes(result, width)(*wanted)
 
@@ -167,6 +175,7 @@ _operator("ne", "ff", "m", lambda b, x, y: b.fcmp_unordered("!=", x, y))
 
 
 # ---- functions of lanes ---------------------------------------------------------------------------------------
+
 
 def fma(x: Any, y: Any, z: Any) -> Any:
     """x*y + z, rounded once when compiled (twice in plain Python)."""
@@ -243,7 +252,8 @@ def _llvm_function(name: str) -> Callable:
         vector = args[0].type
         function = f"llvm.{name}.v{vector.count}f64"
         declared = builder.module.globals.get(function) or ir.Function(
-            builder.module, ir.FunctionType(vector, [vector] * len(args)), function)
+            builder.module, ir.FunctionType(vector, [vector] * len(args)), function
+        )
         return builder.call(declared, args)
 
     return emit
@@ -251,8 +261,15 @@ def _llvm_function(name: str) -> Callable:
 
 _define(fma, "fff", "f", _llvm_function("fma"))
 _define(select, "mff", "f", lambda b, m, x, y: b.select(m, x, y))
-for _function, _name in ((sqrt, "sqrt"), (absolute, "fabs"), (floor, "floor"), (exp, "exp"), (log, "log"),
-                         (sin, "sin"), (cos, "cos")):
+for _function, _name in (
+    (sqrt, "sqrt"),
+    (absolute, "fabs"),
+    (floor, "floor"),
+    (exp, "exp"),
+    (log, "log"),
+    (sin, "sin"),
+    (cos, "cos"),
+):
     _define(_function, "f", "f", _llvm_function(_name))
 for _function, _name in ((minimum, "minnum"), (maximum, "maxnum"), (power, "pow")):
     _define(_function, "ff", "f", _llvm_function(_name))
@@ -261,6 +278,7 @@ _define(from_bits, "u", "f", lambda b, x: b.bitcast(x, ir.VectorType(ir.DoubleTy
 
 
 # ---- whole-vector questions -----------------------------------------------------------------------------------
+
 
 def any_lane(mask: Any) -> bool:
     """Does the condition hold in at least one lane?"""
@@ -282,6 +300,7 @@ def _lower_any(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 
 # ---- memory ---------------------------------------------------------------------------------------------------
+
 
 def load(x: Any, i: int) -> Any:
     """Row i of a lane array."""
@@ -312,7 +331,7 @@ def _lanes_of(array: Any) -> Any:
 def _type_load(context: Any) -> Callable:
     def typed(x: Any, i: Any) -> Any:
         lanes = _lanes_of(x)
-        return lanes and isinstance(i, types.Integer) and lanes(x, types.intp) or None
+        return (lanes and isinstance(i, types.Integer) and lanes(x, types.intp)) or None
 
     return typed
 
@@ -321,7 +340,7 @@ def _type_load(context: Any) -> Callable:
 def _type_store(context: Any) -> Callable:
     def typed(x: Any, i: Any, value: Any) -> Any:
         lanes = _lanes_of(x)
-        return lanes and isinstance(i, types.Integer) and types.none(x, types.intp, lanes) or None
+        return (lanes and isinstance(i, types.Integer) and types.none(x, types.intp, lanes)) or None
 
     return typed
 
@@ -330,7 +349,7 @@ def _type_store(context: Any) -> Callable:
 def _type_constant(context: Any) -> Callable:
     def typed(like: Any, value: Any) -> Any:
         lanes = like if isinstance(like, Lanes) else _lanes_of(like)
-        return lanes and lanes(like, lanes.element) or None
+        return (lanes and lanes(like, lanes.element)) or None
 
     return typed
 

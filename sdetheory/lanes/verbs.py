@@ -22,8 +22,8 @@ workspace = verb("workspace", "plugin", "d", default=_nothing)
 
 # ---- models
 
-gradient = verb("gradient", "model", "w", "out", "work")      # out <- grad L(w)
-loss = verb("loss", "model", "w", "work")                     # -> lane L(w)
+gradient = verb("gradient", "model", "w", "out", "work")  # out <- grad L(w)
+loss = verb("loss", "model", "w", "work")  # -> lane L(w)
 
 
 def _prepare_by_filling(model: Any, w: Any, q: Any, out: Any, work: Any) -> Any:
@@ -44,8 +44,8 @@ coordinate = verb("coordinate", "model", "c", "v", "i", "out", default=_coordina
 
 # ---- noises
 
-draws = verb("draws", "noise", "d")                           # -> increments consumed by one step
-disturb = verb("disturb", "noise", "w", "z", "out", "work")   # out <- G(w) z with G G^T = Sigma_w
+draws = verb("draws", "noise", "d")  # -> increments consumed by one step
+disturb = verb("disturb", "noise", "w", "z", "out", "work")  # out <- G(w) z with G G^T = Sigma_w
 
 
 def _prepare_noise_by_filling(noise: Any, w: Any, q: Any, z: Any, out: Any, work: Any) -> Any:
@@ -59,8 +59,12 @@ def _coordinate_noise_of_filled(noise: Any, c: Any, v: Any, z: Any, i: int, out:
     return load(out, i)
 
 
-prepare_noise = verb("prepare_noise", "noise", "w", "q", "z", "out", "work", default=_prepare_noise_by_filling)
-coordinate_noise = verb("coordinate_noise", "noise", "c", "v", "z", "i", "out", default=_coordinate_noise_of_filled)
+prepare_noise = verb(
+    "prepare_noise", "noise", "w", "q", "z", "out", "work", default=_prepare_noise_by_filling
+)
+coordinate_noise = verb(
+    "coordinate_noise", "noise", "c", "v", "z", "i", "out", default=_coordinate_noise_of_filled
+)
 
 # ---- integrators: the state y has d + extra(integrator) rows
 
@@ -83,14 +87,30 @@ def _copy_out(integrator: Any, y: Any, lr: float, w: Any) -> None:
 
 
 step = verb("step", "integrator", "model", "noise", "lr", "weight_decay", "dt", "y", "z", "work")
-extra = verb("extra", "integrator", "d", default=_nothing)       # -> rows of the state beyond d
-substeps = verb("substeps", "integrator", default=_one)       # -> base increments one step consumes
+extra = verb("extra", "integrator", "d", default=_nothing)  # -> rows of the state beyond d
+substeps = verb("substeps", "integrator", default=_one)  # -> base increments one step consumes
 encode = verb("encode", "integrator", "w", "lr", "y", default=_copy_in)
 decode = verb("decode", "integrator", "y", "lr", "w", default=_copy_out)
 
+
+def _one_view(integrator: Any) -> int:
+    """Observations see the state."""
+    return 1
+
+
+def _decode_only_view(integrator: Any, y: Any, lr: float, k: int, w: Any) -> None:
+    """The state."""
+    decode(integrator, y, lr, w)
+
+
+# An integrator that carries several states (two step sizes, say) has as many views; every observer sees each of them, and
+# `weights` of the integrator combine what it saw.
+views = verb("views", "integrator", default=_one_view)
+decode_view = verb("decode_view", "integrator", "y", "lr", "k", "w", default=_decode_only_view)
+
 # ---- observers
 
-observe = verb("observe", "observer", "w")                    # -> lane
+observe = verb("observe", "observer", "w")  # -> lane
 
 
 def _by_observe(observer: Any, w: Any, work: Any) -> Any:
@@ -98,4 +118,6 @@ def _by_observe(observer: Any, w: Any, work: Any) -> Any:
     return observe(observer, w)
 
 
-measure = verb("measure", "observer", "w", "work", default=_by_observe)      # the same, for one that needs scratch
+measure = verb(
+    "measure", "observer", "w", "work", default=_by_observe
+)  # the same, for one that needs scratch

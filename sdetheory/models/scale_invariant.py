@@ -49,7 +49,9 @@ class VonMisesFisher(NamedTuple):
 
     def validated(self, d: int) -> "VonMisesFisher":
         """Raises ValueError unless `mu` has shape (d,) and everything is finite."""
-        return VonMisesFisher(checks.shape("mu", checks.finite("mu", self.mu), (d,)), checks.real("k", self.k))
+        return VonMisesFisher(
+            checks.shape("mu", checks.finite("mu", self.mu), (d,)), checks.real("k", self.k)
+        )
 
 
 class Circle(NamedTuple):
