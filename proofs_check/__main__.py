@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from proofs_check import claims
-from proofs_check.claim import Claim, examine
+from proofs_check.registry import Claim, examine
 from proofs_check.report import record, text
 
 

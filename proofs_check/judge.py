@@ -113,7 +113,7 @@ def zero(label: str, expr: Any, hypotheses: Given | tuple[()] = ()) -> Verdict:
         raise TypeError("hypotheses come from given(relations, example)")
     expr = rational(sp.sympify(expr))
     modulo = modulo.about(expr)
-    top, bottom = sp.fraction(sp.together(expr))
+    top, bottom = _fraction(label, expr)
     letters = _letters(expr, *modulo.polynomials, *modulo.nonzero)
     numerator, denominator = (sp.Poly(part, *letters, domain=sp.QQ) for part in (top, bottom))
     if denominator.is_zero:
@@ -127,6 +127,14 @@ def zero(label: str, expr: Any, hypotheses: Given | tuple[()] = ()) -> Verdict:
     if not flint_agrees(expr, relations, quotients, denominator.as_expr()):
         raise Undecided(f"{label}: the two libraries disagree")
     return Verdict(label, True, kind, divided_by=tuple(dict.fromkeys(divided_by + modulo.nonzero)))
+
+
+def _fraction(label: str, expr: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """Numerator and denominator; Undecided where something is divided by a hidden zero."""
+    try:
+        return sp.fraction(rational(sp.together(expr)))
+    except (sp.PolynomialError, ZeroDivisionError) as why:
+        raise Undecided(f"{label}: {expr} is not defined ({why})") from None
 
 
 def _cleared(expr: Any) -> tuple[sp.Expr, sp.Expr]:
@@ -176,15 +184,12 @@ def _points(
 ) -> list[Values]:
     """Points that satisfy the hypotheses and divide by nothing zero; with positive letters first."""
     avoid = [*(sp.Poly(e, *letters, domain=sp.QQ) for e in modulo.nonzero), denominator]
-    good: list[Values] = []
-    for k, point in enumerate(points(modulo.polynomials, modulo.nonzero, letters, modulo.example)):
-        if all(nonzero_at(poly, point) for poly in avoid):
-            good.append(point)
-        if k >= 10 and len(good) >= count:
-            break
+    every = points(modulo.polynomials, modulo.nonzero, letters, modulo.example)
+    good = [point for point in every if all(nonzero_at(poly, point) for poly in avoid)]
     if not good:
         raise Undecided("no point satisfies the hypotheses without dividing by zero")
-    return sorted(good, key=lambda p: not all(v > 0 for v in p.values()))[:count]
+    last = good[-1:] if modulo.example else []  # the author's own example, which may lie on another branch
+    return sorted(good, key=lambda p: not all(v > 0 for v in p.values()))[:count] + last
 
 
 # -- the second route

@@ -29,17 +29,26 @@ def points(
     letters: Sequence[sp.Symbol],
     example: Mapping[Any, Any],
 ) -> Iterator[Values]:
-    """Points where every relation holds and nothing of `avoided` vanishes; the first ones are varied in
-    sign."""
-    start: Values = {}
+    """Points where every relation holds and nothing of `avoided` vanishes identically.
+
+    The relations are solved for some of the letters; where they cannot be, the letters of the example keep its values.
+    """
     steps = solve(relations, avoided)
-    if steps is None:
-        start = {x: exact(v) for x, v in example.items()}
+    if steps is not None:
+        yield from _filled({}, steps, letters, 14)
+    if example:
         fixed = tuple(sp.expand(sp.numer(sp.together(r.subs(dict(example))))) for r in relations)
-        steps = solve(fixed, ()) or []
+        rest = solve(fixed, ())
+        if rest is not None:
+            yield from _filled({x: exact(v) for x, v in example.items()}, rest, letters, 12)
+
+
+def _filled(
+    start: Values, steps: Sequence[Step], letters: Sequence[sp.Symbol], count: int
+) -> Iterator[Values]:
     solved = {s.letter for s in steps} | set(start)
     free = [x for x in letters if x not in solved]
-    for k in range(1, 40):
+    for k in range(1, count + 1):
         values = start | {
             x: flint.fmpq(1 + (7 * i + 5 * k + i * k) % 13, 4 + (i + k) % 3) for i, x in enumerate(free)
         }

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from proofs_check.claim import Outcome
+from proofs_check.registry import Outcome
 
 _WIDTH = 13
 
