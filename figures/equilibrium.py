@@ -1,10 +1,11 @@
-"""The squared norm forgets its start: gamma(t) collapses on t lr wd (analogue of the norm panels of Li, Lyu, Arora 2020).
+"""The norm forgets its start: gamma(t) collapses on t lr wd (analogue of norm panels of Li, Lyu, Arora 2020).
 
-gamma = |w|^4/lr^2 = (effective lr)^-2 obeys d gamma/dt = -4 lr wd gamma + 2 Tr Sigma.  The reader should see curves of
-two products lr wd that differ in level and in time (a), but fall on one curve for each start when gamma is measured in
-gamma_* = Tr Sigma/(2 lr wd) and time in 1/(lr wd), whatever lr is (b): SGD on random batches of a Rayleigh quotient and
-the SDE in R^d, where nothing but Ito's formula makes the norm grow.  A batch-normalised network on digits does the same
-with its own measured gradient noise (c).  How far the measurements are from the law is drawn, not said (d).
+gamma = |w|^4/lr^2 = (effective lr)^-2 obeys d gamma/dt = -4 lr wd gamma + 2 Tr Sigma. The reader should
+see curves of two products lr wd that differ in level and in time (a), but fall on one curve for each
+start when gamma is measured in gamma_* = Tr Sigma/(2 lr wd) and time in 1/(lr wd), whatever lr is (b):
+SGD on random batches of a Rayleigh quotient, and the SDE in R^d, where nothing but Ito's formula makes
+the norm grow. A batch-normalised network on digits does the same with its own measured gradient noise
+(c). How far all of them are from the law is drawn, not said (d).
 """
 
 from typing import Any
@@ -17,17 +18,18 @@ from matplotlib.lines import Line2D
 import sdetheory as st
 from figures.press import style
 from figures.press.expectation import Expectation, at_least, at_most
+from figures.press.measured import driven_gamma, near_equilibrium, sphere_trace, standard_error
 from sdetheory.predictions import intrinsic_lr
 
 CLAIMS = ("I3", "I9", "I10", "I12", "I15", "I16", "I18")
-CAPTION = """gamma = |w|^4/lr^2 against the law d gamma/dt = -4 lr wd gamma + 2 Tr Sigma (dashed).
-(a) SGD on GOE batches of a Rayleigh quotient from half, once and twice the equilibrium norm; two products lr wd
-(colours), three lr each (symbols, each at every third time): means over seeds. (b) The same in units of the
-equilibrium, with the SDE in R^d, integrated by Euler-Maruyama (lines): mean over paths. (c) The three layers (symbols)
-of a batch-normalised network 64-32-32-10 trained on digits with label noise: nets at equilibrium whose weights are then
-halved, kept or doubled, which leaves the function they compute as it was; means over two lr and all seeds. Dashed: the
-law with the |gradient|^2 measured on the unit sphere. (d) Measured over predicted: the range over all runs of (a) to
-(c), every run a mean over seeds or paths."""
+CAPTION = """gamma = |w|^4/lr^2 against the law d gamma/dt = -4 lr wd gamma + 2 Tr Sigma (dashed). (a) SGD
+on GOE batches of a Rayleigh quotient from half, once and twice the equilibrium norm; two products lr wd
+(colours), three lr each (symbols, taking turns in time): means over seeds. (b) The same in units of the
+equilibrium, with the SDE in R^d, integrated by Euler-Maruyama (lines): mean over paths. (c) The three
+layers (symbols) of a batch-normalised network 64-32-32-10 trained on digits with label noise: nets at
+equilibrium whose weights are then halved, kept or doubled, which leaves the function they compute as it
+was; means over two lr and all seeds. Dashed: the law with the |gradient|^2 measured on the unit sphere.
+(d) Measured over predicted: the range over all runs of (a) to (c), every run a mean over seeds or paths."""
 
 PARAMS: dict[str, Any] = {
     "products": [2e-3, 2e-4],
@@ -48,17 +50,10 @@ PARAMS: dict[str, Any] = {
     "label_noise": 0.2,
     "seed": 2020,
 }
-QUICK = PARAMS | {
-    "products": [4e-3, 1e-3],
-    "sgd_seeds": 64,
-    "sde_paths": 256,
-    "sde_steps": 500,
-    "net_seeds": 4,
-}
+QUICK = PARAMS | {"products": [2e-3, 1e-3], "sgd_seeds": 128, "sde_paths": 256, "net_seeds": 4}
 
 COLOURS = (style.BLUE, style.VERMILION)
 SYMBOLS = "os^"
-START_SCALE = 0.16  # of (lr^2/product)^(1/4) He starts: near the equilibrium of this network
 EXACT_STEPS = 16
 
 
@@ -94,7 +89,7 @@ def _toy(
     """SGD on GOE batches and the SDE with the same covariance, from `norm` times the norm of equilibrium."""
     rates = {"lr": lr, "weight_decay": product / lr}
     d, s = params["dimension"], params["batch_noise"]
-    trace = float(np.trace(_covariance(st.GOEBatch(s), d)))
+    trace = sphere_trace(st.GOEBatch(s), d)
     model = st.Rayleigh(np.linspace(*params["eigenvalues"], d))
     direction = np.ones(d) / np.sqrt(d)
     w0 = direction * norm * intrinsic_lr.equilibrium_norm(trace=trace, **rates)
@@ -104,8 +99,9 @@ def _toy(
         model, st.SGD(**rates), w0, np.rint(ts), noise=st.GOEBatch(s), paths=params["sgd_seeds"], **common
     )
     sde = st.simulate(
-        model, st.WeightDecaySDE(**rates), w0, ts, noise=st.Isotropic(2 * s), integrator=st.integrators.EulerMaruyama(),
-        dt=params["horizon"] / product / params["sde_steps"], paths=params["sde_paths"], **common,
+        model, st.WeightDecaySDE(**rates), w0, ts, noise=st.Isotropic(2 * s), paths=params["sde_paths"],
+        dt=params["horizon"] / product / params["sde_steps"], integrator=st.integrators.EulerMaruyama(),
+        **common,
     )  # fmt: skip
     gamma = {
         name: intrinsic_lr.gamma_of_norm(lr=lr, squared_norm=run["squared_norm"])
@@ -113,29 +109,17 @@ def _toy(
     }
     gamma0 = intrinsic_lr.gamma_of_norm(lr=lr, squared_norm=float(w0 @ w0))
     return {
-        "sgd": gamma["sgd"].mean(0), "sgd_error": _error(gamma["sgd"]),
-        "sde": gamma["sde"].mean(0), "sde_error": _error(gamma["sde"]),
-        "sde_low": np.quantile(gamma["sde"], 0.05, axis=0), "sde_high": np.quantile(gamma["sde"], 0.95, axis=0),
+        "sgd": gamma["sgd"].mean(0), "sgd_error": standard_error(gamma["sgd"]),
+        "sde": gamma["sde"].mean(0), "sde_error": standard_error(gamma["sde"]),
         "law": intrinsic_lr.gamma(t=ts, trace=trace, gamma0=gamma0, **rates),
         "equilibrium": intrinsic_lr.equilibrium_gamma(trace=trace, **rates),
     }  # fmt: skip
 
 
-def _covariance(noise: Any, d: int) -> np.ndarray:
-    """Covariance of the batch gradients at a unit vector, from the compiled noise itself."""
-    root = st.evaluate.diffusion(noise, np.eye(d)[0])
-    return root @ root.T
-
-
-def _error(samples: np.ndarray) -> np.ndarray:
-    """Standard error of the mean over the first axis."""
-    return samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
-
-
 def _network(params: dict[str, Any], product: float, scaled: np.ndarray) -> dict[str, np.ndarray]:
     """The batch-normalised network at equilibrium, its weights rescaled: gamma of every layer, and its law.
 
-    Every weight is in front of a normalisation, so that rescaling changes the norms and not the function.  Arrays are
+    Every weight is in front of a normalisation: rescaling changes the norms and not the function.  Arrays are
     (lrs, starts, times, layers), means over seeds; no two nets share batches.
     """
     lrs, norms = np.array(params["net_lrs"]), np.array(params["start_norms"])
@@ -150,15 +134,13 @@ def _network(params: dict[str, Any], product: float, scaled: np.ndarray) -> dict
         start=start.reshape(len(lr), -1), steps=int(marks[-1]), record_every=marks,
         seeds=params["seed"] + len(lr) + np.arange(len(lr)),
     )  # fmt: skip
-    gamma, spherical = (x.reshape(*shape, *x.shape[1:]) for x in (run.gamma, run.spherical_mean))
-    spherical, gaps = spherical.mean(axis=2), np.diff(marks)
-    law = _driven(gamma[:, :, :, 0].mean(axis=2), spherical, gaps, lrs, product)
-    late = marks[1:] > 0.75 * marks[-1]
-    noise = np.average(spherical[:, :, 1:][:, :, late].mean(axis=(0, 1)), axis=0, weights=gaps[late])
-    there = np.searchsorted(marks, wanted)
+    members = np.arange(len(lr)).reshape(*shape[:2], -1)
+    pairs = [[driven_gamma(run, group) for group in row] for row in members]
+    gamma, law = np.moveaxis(np.array(pairs), 2, 0)
+    there, late = np.searchsorted(marks, wanted), marks > 0.75 * marks[-1]
+    noise = run.spherical_sum[:, late].sum(axis=1).mean(axis=0) / np.diff(marks)[late[1:]].sum()
     return {
-        "net": gamma.mean(axis=2)[:, :, there], "net_error": _error(np.moveaxis(gamma, 2, 0))[:, :, there],
-        "net_law": law[:, :, there], "net_step_error": _step_error(run),
+        "net": gamma[:, :, there], "net_law": law[:, :, there], "net_step_error": _step_error(run),
         "net_equilibrium": intrinsic_lr.equilibrium_gamma(lr=1.0, weight_decay=product, trace=noise),
     }  # fmt: skip
 
@@ -166,30 +148,19 @@ def _network(params: dict[str, Any], product: float, scaled: np.ndarray) -> dict
 def _at_equilibrium(
     params: dict[str, Any], net: st.networks.Network, product: float, lrs: np.ndarray
 ) -> np.ndarray:
-    """Nets trained to the equilibrium of this product, (lrs, seeds, parameters), from norms not far from it."""
+    """Nets trained to the equilibrium of this product, (lrs, seeds, parameters), from norms near it."""
     seeds = params["net_seeds"]
-    lr = np.repeat(lrs, seeds)[:, None]
-    scale = START_SCALE * (lr[:, 0] ** 2 / product) ** 0.25
+    lr, steps = np.repeat(lrs, seeds)[:, None], int(params["net_warm_up"] / product)
     run = st.networks.train(
         net, st.networks.digits(), lr=lr, weight_decay=product / lr, label_noise=params["label_noise"],
-        init_scale=scale, steps=int(params["net_warm_up"] / product), record_every=int(params["net_warm_up"] / product),
+        init_scale=near_equilibrium(lr, product), steps=steps, record_every=steps,
         seeds=params["seed"] + np.arange(len(lr)),
     )  # fmt: skip
     return run.final.reshape(len(lrs), seeds, -1)
 
 
-def _driven(
-    start: np.ndarray, spherical: np.ndarray, gaps: np.ndarray, lrs: np.ndarray, product: float
-) -> np.ndarray:
-    """gamma by the law, whose trace between two records is the mean |gradient|^2 measured on the unit sphere."""
-    law, rates = [start], {"lr": lrs[:, None, None], "weight_decay": product / lrs[:, None, None]}
-    for number, gap in enumerate(gaps, 1):
-        law.append(intrinsic_lr.gamma(t=gap, trace=spherical[:, :, number], gamma0=law[-1], **rates))
-    return np.stack(law, axis=2)
-
-
 def _step_error(run: st.networks.TrainingRecord) -> float:
-    """Largest relative error of the predicted squared norm after one step, over the first steps of every net."""
+    """Largest relative error of the predicted squared norm after one step, first steps of every net."""
     now, after = slice(0, EXACT_STEPS - 1), slice(1, EXACT_STEPS)
     predicted = intrinsic_lr.squared_norm_step(
         lr=run.lr[:, now, None], weight_decay=run.weight_decay[:, now, None],
@@ -206,7 +177,8 @@ def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
     return [
         at_most("sgd_follows_the_law", _worst(sgd), 0.05, "SGD stays within {found:.1%} of the law,"),
         at_most("sde_follows_the_law", _worst(sde), 0.02, "the SDE within {found:.1%},"),
-        at_most("network_follows_the_law", _worst(net), 0.05, "every layer of the network within {found:.1%}."),
+        at_most("network_follows_the_law", _worst(net), 0.05,
+                "every layer of the network within {found:.1%}."),
         at_most("equal_products_agree", _worst(units / units.mean(axis=1, keepdims=True)), 0.04,
                 "Runs with equal product lr wd differ from their mean by at most {found:.1%};"),
         at_least("products_differ_unscaled", _gap_at_equal_steps(data), 3.0,
@@ -264,7 +236,7 @@ def draw(data: dict[str, np.ndarray]) -> Figure:
 
 
 def _points(axes: Axes, x: np.ndarray, rows: np.ndarray, product: int) -> None:
-    """Rows (kinds, curves, times) of one product as open symbols, a symbol a kind; kinds and products take turns."""
+    """Rows (kinds, curves, times) of one product as symbols, one a kind; kinds and products take turns."""
     colour, turns = COLOURS[product], len(SYMBOLS) * len(COLOURS)
     for number, (curves, symbol) in enumerate(zip(rows, SYMBOLS, strict=True)):
         every = slice(len(COLOURS) * number + product, None, turns)

@@ -37,6 +37,13 @@ def letter(axes: Axes, mark: str, title: str) -> None:
     axes.set_title(rf"$\mathbf{{{mark}}}$  {title}")
 
 
+def power(number: float) -> str:
+    """A number as mathtext: 2e-3 becomes 2 x 10^-3, 1e-3 just 10^-3."""
+    factor, exponent = f"{number:.10e}".split("e")
+    factor = f"{float(factor):g}"
+    return rf"10^{{{int(exponent)}}}" if factor == "1" else rf"{factor}\times10^{{{int(exponent)}}}"
+
+
 def renderer() -> str:
     """Name and version of what draws."""
     return f"matplotlib {matplotlib.__version__}"
