@@ -43,8 +43,8 @@ def product(left, right, result, init=-1):
     (m, n), (k, q) = left.shape, right.shape
     if n != k or result.shape != (m, q):
         raise ValueError(f"shapes do not chain: {left.shape} @ {right.shape} -> {result.shape}")
-    return (init, left.array, left.offset, *left.strides, right.array, right.offset, *right.strides,
-            result.array, result.offset, m, q, n)
+    return [init, left.array, left.offset, *left.strides, right.array, right.offset, *right.strides,
+            result.array, result.offset, m, q, n]
 
 
 def multiply(program, first, last, w, out, work, constants):
