@@ -1,0 +1,231 @@
+"""Work and precision: the time four methods need for a given error of an equilibrium expectation, in twelve cases.
+
+A long average over time T of P paths with step h has the squared error bias(h)^2 + V(h)/(P T) and costs P T/h steps.  Bias and V
+of each scheme come from its exact one-step kernel (`chains`), seconds per step from interleaved runs of the real
+programs on two threads, and every method gets the step size that is best for it: the time to an error is
+min over h of (seconds per step/h) V/(error^2 - bias^2).  For our methods V is the larger of the kernel's and the measured one;
+the extrapolating peer is given the variance of plain Euler-Maruyama, which it cannot beat.
+"""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import sdetheory as st
+from sdetheory.integrators import Richardson, StrangGeodesic
+from sdetheory.observers import Cosine, Loss
+
+from .chains import euler_maruyama, long_average, strang
+from .equilibrium import LR, SIGMA, WANTED, WEIGHT_DECAY, Law, law
+from .peers import numpy_equilibrium
+from .timing import interleave
+
+TARGET = 1e-3
+METHODS = {
+    "default": "sdetheory, StrangGeodesic",
+    "fast": "sdetheory, Richardson(StrangGeodesic)",
+    "plain": "numpy, Euler-Maruyama",
+    "extrapolated": "numpy, Euler-Maruyama extrapolated",
+}
+OURS = ("default", "fast")
+
+
+class Curve(NamedTuple):
+    """One method on one law: relative bias and relative variance x time against the (fine) step h."""
+
+    h: np.ndarray
+    bias: np.ndarray
+    variance: np.ndarray
+
+    def times(self, error: float | np.ndarray, seconds: float) -> np.ndarray:
+        """Seconds to a relative error for each h (last axis), infinite where the bias alone exceeds it."""
+        room = np.square(error)[..., None] - self.bias**2
+        with np.errstate(divide="ignore"):
+            return np.where(room > 0, seconds / self.h * self.variance / np.maximum(room, 0), np.inf)
+
+    def best(self, error: float, seconds: float = 1.0) -> int:
+        """Index of the step that reaches the error soonest."""
+        return int(np.argmin(self.times(np.asarray(error), seconds)))
+
+
+def drift_rate(case: Law) -> float:
+    """The rate at which the observed value forgets, in units of lr wd: 2 variance/(asymptotic variance)."""
+    from .equilibrium import nodes
+
+    u, mass = nodes(case)
+    value = case.observed(u)
+    return float(2.0 * (mass @ value**2 - (mass @ value) ** 2) / long_average(case, strang, 1e-3).variance)
+
+
+def _interpolated(case: Law, scheme: Any, order: int, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Relative bias and variance on a fine grid from a coarse one: bias/h^order and variance are smooth in log h."""
+    knots = np.geomspace(h[0], h[-1], 14)
+    found = [long_average(case, scheme, step) for step in knots]
+    smooth = np.interp(np.log(h), np.log(knots), [a.bias / case.exact / s**order for a, s in zip(found, knots, strict=True)])
+    variance = np.interp(np.log(h), np.log(knots), [a.variance / case.exact**2 for a in found])
+    return smooth * h**order, variance
+
+
+def curves(case: Law) -> dict[str, Curve]:
+    """The four methods' bias and variance against h, over the range where the scheme makes sense."""
+    rate, points = drift_rate(case), 400
+    grid = np.geomspace(3e-5 / rate, min(0.3, 0.3 / rate), points)
+    twice = np.concatenate([grid, [2.0 * grid[-1]]])
+    bias, variance = _interpolated(case, euler_maruyama, 1, twice)
+    coarse = np.interp(np.log(2.0 * grid), np.log(twice), bias / twice) * 2.0 * grid
+    plain = Curve(grid, bias[:-1], variance[:-1])
+    extrapolated = Curve(grid, 2.0 * bias[:-1] - coarse, variance[:-1])
+    grid = np.geomspace(1e-3 / rate, min(0.4, 0.6 / rate), points)
+    twice = np.concatenate([grid, [2.0 * grid[-1]]])
+    bias, variance = _interpolated(case, strang, 2, twice)
+    coarse = np.interp(np.log(2.0 * grid), np.log(twice), bias / twice**2) * 4.0 * grid**2
+    default = Curve(grid, bias[:-1], variance[:-1])
+    fast = Curve(grid, (4.0 * bias[:-1] - coarse) / 3.0, variance[:-1])
+    return {"default": default, "fast": fast, "plain": plain, "extrapolated": extrapolated}
+
+
+class Trial(NamedTuple):
+    """One timed run of a method at its best step: h fine steps, `every`-th seen, from equilibrium starts."""
+
+    h: float
+    steps: int
+    every: int
+    call: Callable[[], Any]
+
+
+def _ours(case: Law, w0: np.ndarray, method: str, h: float, steps: int, every: int) -> Callable[[], np.ndarray]:
+    """run() -> observed values (paths, records) with the fine step h."""
+    axis = np.zeros(case.d)
+    axis[0] = 1.0
+    model: Any = st.VonMisesFisher(axis, case.scale) if case.kind == "vMF" else st.Rayleigh(case.scale * axis)
+    observer: Any = Cosine(axis) if case.kind == "vMF" else Loss(st.Rayleigh(axis))
+    integrator: Any = StrangGeodesic() if method == "default" else Richardson(StrangGeodesic())
+    dt = (h if method == "default" else 2.0 * h) / (LR * WEIGHT_DECAY)
+    every = every if method == "default" else -(-every // 2)
+    records = steps // (every if method == "default" else 2 * every)
+    dynamics = st.WeightDecaySDE(LR, WEIGHT_DECAY)
+
+    def run() -> np.ndarray:
+        ensemble = st.simulate(
+            model, dynamics, w0, dt * every * np.arange(1, records + 1), noise=st.Isotropic(SIGMA), dt=dt,
+            integrator=integrator, observe={"observed": observer}, seed=5, threads=2, progress=False,
+        )  # fmt: skip
+        return ensemble.values["observed"]
+
+    return run
+
+
+def trial(case: Law, method: str, curve: Curve, normals: float, error: float = TARGET) -> Trial:
+    """The method at the step that is best for `error`, long enough to use about `normals` normal variates."""
+    paths = max(256, 65536 // case.d // 256 * 256)
+    h = float(curve.h[curve.best(error)])
+    every = min(40, max(1, round(0.4 / (drift_rate(case) * h))))
+    every += every % 2
+    steps = max(8 * every, round(normals / (paths * case.d) / every) * every)
+    w0 = case.sample(paths, np.random.default_rng(3))
+    if method in OURS:
+        return Trial(h, steps, every, _ours(case, w0, method, h, steps, every))
+    call = numpy_equilibrium.averages(case, h, w0, steps, every, method == "extrapolated")
+    return Trial(h, steps, every, call)
+
+
+def _measured(case: Law, trial: Trial, values: np.ndarray) -> dict[str, float]:
+    """Estimate after a relaxation, its standard error, and the relative variance x time of our own run."""
+    skipped = min(len(values[0]) // 3, int(np.ceil(4.0 / (drift_rate(case) * trial.h * trial.every))))
+    kept = values[:, skipped:]
+    means = kept.mean(axis=1)
+    time = kept.shape[1] * trial.h * trial.every
+    return {
+        "estimate": float(means.mean()),
+        "standard_error": float(means.std(ddof=1) / np.sqrt(len(means))),
+        "variance": float(means.var(ddof=1) * time / case.exact**2),
+    }
+
+
+def one_case(case: Law, quick: bool) -> dict[str, Any]:
+    """Time the four methods on one law; seconds to the target error, and the ratios peer over ours."""
+    known = curves(case)
+    amount = {name: (1e8 if name in OURS else 1e7) / (4 if quick else 1) for name in METHODS}
+    trials = {name: trial(case, name, known[name], amount[name]) for name in METHODS}
+    paths = max(256, 65536 // case.d // 256 * 256)
+    calls = {name: (t.call, float(t.steps * paths)) for name, t in trials.items()}
+    ours, steps = calls.pop("default")
+    race = interleave(ours, calls, 3 if quick else 5, steps)
+    seconds = {"default": race.seconds()} | {
+        name: race.seconds() * race.ratio(name).median for name in calls
+    }
+    methods = {}
+    for name, t in trials.items():
+        at = known[name].best(TARGET)
+        row: dict[str, Any] = {
+            "h": t.h, "bias": float(known[name].bias[at]), "variance": float(known[name].variance[at]),
+            "nanoseconds": 1e9 * seconds[name],
+        }  # fmt: skip
+        inflation = 1.0
+        if name in OURS:
+            row["measured"] = _measured(case, t, t.call())
+            inflation = max(1.0, row["measured"]["variance"] / row["variance"])
+            predicted = case.exact * (1.0 + row["bias"])
+            row["z"] = (row["measured"]["estimate"] - predicted) / row["measured"]["standard_error"]
+        row["inflation"] = inflation
+        row["time"] = float(known[name].times(np.asarray(TARGET), seconds[name])[at]) * inflation
+        row["curve"] = _envelope(known[name], seconds[name], inflation)
+        methods[name] = row
+    ratios = {f"{o}/{p}": methods[p]["time"] / methods[o]["time"] for o in OURS for p in ("plain", "extrapolated")}
+    return {"case": case.name, "exact": case.exact, "methods": methods, "ratios": ratios}
+
+
+ERRORS = np.geomspace(1e-4, 3e-2, 40)
+
+
+def _envelope(curve: Curve, seconds: float, inflation: float) -> list[float]:
+    """Seconds to each of `ERRORS`, each with its own best step."""
+    return [float(t) for t in curve.times(ERRORS, seconds).min(axis=-1) * inflation]
+
+
+def run(quick: bool = False, tick: Callable[[str], Any] = lambda text: None) -> dict[str, Any]:
+    """The study over the twelve cases (three, if quick)."""
+    wanted = [WANTED[k] for k in (0, 4, 6)] if quick else WANTED
+    rows = []
+    for entry in wanted:
+        case = law(*entry)
+        tick(f"work and precision: {case.name}")
+        rows.append(one_case(case, quick))
+    return {"target": TARGET, "errors": ERRORS.tolist(), "rows": rows}
+
+
+def draw(study: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
+    """Error against time, one panel a case, as PNG and PDF."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rows = study["rows"]
+    columns = min(4, len(rows))
+    lines = -(-len(rows) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(2.6 * columns, 2.3 * lines + 0.5), squeeze=False, sharey=True)
+    colours = dict(zip(METHODS, ("#0072b2", "#009e73", "#d55e00", "#e69f00"), strict=True))
+    for axis, row in zip(axes.ravel(), rows, strict=False):
+        for name, label in METHODS.items():
+            method = row["methods"][name]
+            axis.loglog(method["curve"], study["errors"], color=colours[name], lw=1.5, label=label,
+                        ls="-" if name in OURS else "--")  # fmt: skip
+            axis.plot(method["time"], study["target"], "o", ms=3.5, color=colours[name])
+        axis.axhline(study["target"], color="0.7", lw=0.6, zorder=0)
+        axis.set_title(row["case"], fontsize=8)
+        axis.tick_params(labelsize=7)
+    for axis in axes[-1]:
+        axis.set_xlabel("seconds on two threads", fontsize=8)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("relative error", fontsize=8)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", ncols=min(4, 2 * columns), fontsize=8,
+                  frameon=False)  # fmt: skip
+    figure.tight_layout(rect=(0.0, 0.06, 1.0, 1.0))
+    files = [out / "work_precision.png", out / "work_precision.pdf"]
+    figure.savefig(files[0], dpi=160)
+    figure.savefig(files[1], metadata={"CreationDate": None})
+    plt.close(figure)
+    return files
