@@ -32,7 +32,7 @@ class Verb:
         self.__name__ = name
         self.arguments = arguments
         self.kernels: dict[type, Callable] = {}
-        self.again: dict[type, int] = {}  # classes whose kernel was replaced, and how often
+        self.settled: set[type] = set()  # classes for which compiled code exists that calls this verb
         self.default = None if default is None else _jit(default)
 
     def __call__(self, *arguments: Any) -> Any:
@@ -47,7 +47,10 @@ class Verb:
         return f"<verb {self.__name__}({', '.join(self.arguments)})>"
 
     def of(self, *classes: type) -> Callable[[Kernel], Kernel]:
-        """Decorator: register the function as this verb's kernel for the classes."""
+        """Decorator: register the function as this verb's kernel for the classes.
+
+        Raises TypeError for the wrong number of arguments, or where a class has a kernel already.
+        """
 
         def register(function: Kernel) -> Kernel:
             wanted, got = len(self.arguments), function.__code__.co_argcount
@@ -58,8 +61,9 @@ class Verb:
                 )
             kernel = _jit(function)
             for cls in classes:
-                if cls in self.kernels:
-                    self.again[cls] = self.again.get(cls, 0) + 1
+                if cls in self.kernels or cls in self.settled:
+                    raise TypeError(f"{cls.__name__} already has a `{self.__name__}` kernel, which compiled code "
+                                    f"goes on using: define a new class for a new kernel")  # fmt: skip
                 self.kernels[cls] = kernel
             _COUNT.append(None)
             return function
@@ -98,6 +102,7 @@ class VerbType(types.Callable, types.Dummy):
         plugin = getattr(arguments[0], "instance_class", None)
         if plugin is None:
             raise errors.TypingError(f"`{self.generic.__name__}` needs a plug-in first, got {arguments[0]}")
+        self.generic.settled.add(plugin)
         return types.Dispatcher(self.generic.kernel(plugin))
 
     def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:

@@ -1,8 +1,7 @@
-"""The first argument of compiled entry points: its type tells plug-in classes and their registrations apart.
+"""The first argument of compiled entry points: its type tells plug-in classes apart.
 
-Within a process Numba's dispatcher confuses classes of one name from two modules, and compiles once for given types
-whatever the verbs do later.  The type of a tag differs where the classes differ, and when a kernel is registered again.
-Between processes `lanes.cache` looks at the sources instead.
+Numba's dispatcher confuses NamedTuple classes of one name from two modules (seen with 0.68: the second one ran the
+kernels of the first).  The type of a tag holds the classes themselves, so that it differs where they do.
 """
 
 from typing import Any
@@ -10,28 +9,27 @@ from typing import Any
 from numba import types
 from numba.extending import NativeValue, models, register_model, typeof_impl, unbox
 
-from sdetheory.lanes.dispatch import VERBS
 from sdetheory.lanes.sources import plugin_classes
 
 
 class Tag:
-    """Carries the state of the registrations into a compiled function."""
+    """Carries the classes of the plug-ins into a compiled function."""
 
-    def __init__(self, state: tuple) -> None:
-        self.state = state
+    def __init__(self, classes: tuple[type, ...]) -> None:
+        self.classes = classes
 
 
 class TagType(types.Type):
-    """The Numba type of a tag: equal states, equal types."""
+    """The Numba type of a tag: the same classes, the same type."""
 
-    def __init__(self, state: tuple) -> None:
-        self.state = state
+    def __init__(self, classes: tuple[type, ...]) -> None:
+        self.classes = classes
         super().__init__("Tag")
 
     @property
-    def key(self) -> tuple:
+    def key(self) -> tuple[type, ...]:
         """What tells two of these types apart."""
-        return self.state
+        return self.classes
 
 
 register_model(TagType)(models.OpaqueModel)
@@ -39,7 +37,7 @@ register_model(TagType)(models.OpaqueModel)
 
 @typeof_impl.register(Tag)
 def _typeof_tag(tag: Tag, context: Any) -> TagType:
-    return TagType(tag.state)
+    return TagType(tag.classes)
 
 
 @unbox(TagType)
@@ -48,6 +46,5 @@ def _unbox_tag(typ: TagType, value: Any, c: Any) -> NativeValue:
 
 
 def tag(*plugins: Any) -> Tag:
-    """The tag for a combination of plug-ins: their classes, and how often their kernels were replaced."""
-    classes = sorted(set(plugin_classes([plugins])), key=lambda c: (c.__module__, c.__qualname__))
-    return Tag(tuple((c, sum(v.again.get(c, 0) for v in VERBS)) for c in classes))
+    """The tag for a combination of plug-ins: NamedTuples, nested ones and tuples of them included."""
+    return Tag(tuple(sorted(set(plugin_classes([plugins])), key=lambda c: (c.__module__, c.__qualname__))))
