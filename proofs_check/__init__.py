@@ -9,9 +9,9 @@ import importlib
 import re
 
 from proofs_check.against import equal, obeys, vanishes
-from proofs_check.registry import CLAIMS, Claim, Outcome, claim, examine
 from proofs_check.field import Derivation, Ito
 from proofs_check.judge import Given, Undecided, Verdict, given, zero
+from proofs_check.registry import CLAIMS, Claim, Outcome, claim, examine
 from proofs_check.vectors import Gram, Vector, letters
 from proofs_check.words import matrices, trace, vanish
 

@@ -6,8 +6,8 @@ from functools import partial
 
 import sympy as sp
 
-from proofs_check.registry import claim as _claim
 from proofs_check.judge import Given, Verdict, given
+from proofs_check.registry import claim as _claim
 from sdetheory.predictions.deep_linear import end_to_end as W
 from sdetheory.predictions.deep_linear import penalty, weight_decay
 

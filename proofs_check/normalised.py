@@ -5,8 +5,8 @@ from functools import partial
 
 import sympy as sp
 
-from proofs_check.registry import claim as _claim
 from proofs_check.judge import Verdict
+from proofs_check.registry import claim as _claim
 from proofs_check.systems import R, sgd_step, weight_decay_sde
 from proofs_check.vectors import Gram, letters
 from sdetheory.predictions import intrinsic_lr as predicted

@@ -31,7 +31,8 @@ def points(
 ) -> Iterator[Values]:
     """Points where every relation holds and nothing of `avoided` vanishes identically.
 
-    The relations are solved for some of the letters; where they cannot be, the letters of the example keep its values.
+    The relations are solved for some of the letters; where they cannot be, the letters of the example keep
+    its values.
     """
     steps = solve(relations, avoided)
     if steps is not None:

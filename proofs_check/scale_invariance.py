@@ -63,12 +63,14 @@ def _models() -> Iterator[tuple[str, sp.Expr, sp.Matrix]]:
     yield "circle", systems.circle(systems.column("w", 2), h), systems.column("w", 2)
     yield "GOE batch", systems.goe_batch(x, A, s, systems.symmetric("e", 3)), x
     yield "noisy linear batch", systems.noisy_linear_batch(x, mu, k, sigma, z), x
+    plane = systems.column("w", 2)
+    yield "circle batch", systems.circle_batch(plane, h, sigma, systems.column("z", 2)), plane
 
 
 @claim(
     "I2",
     "the covariance of scale-invariant batches has Sigma_w w = 0 and Sigma_cw = Sigma_w/c^2",
-    "any dimension, any law of batches; isotropic for GOE (2s) and noisy linear batches, d = 3",
+    "any dimension, any law of batches; isotropic for GOE (2s), noisy linear and circle batches",
     LLA,
     latex=r"\Sigma_w w=0,\quad \Sigma_{cw}=c^{-2}\Sigma_w",
 )
@@ -81,18 +83,24 @@ def covariance(scale_invariant: bool = True) -> Checks:
     n_c = (1 / k) * n if scale_invariant else batch_c - mean_c
     yield zero("<u, n n^T w> for every batch", dot(u, n) * dot(n, w))
     yield zero("<u, n n^T u> at cw", dot(u, n_c) ** 2 - dot(u, n) ** 2 / k**2)
-    x, mu, z = systems.column("w", 3), systems.column("mu", 3), systems.column("z", 3)
-    E = systems.symmetric("e", 3)
-    s, sigma, strength = sp.symbols("s sigma k")
-    goe = systems.goe_batch(x, systems.symmetric("a", 3), s, E)
-    linear = systems.noisy_linear_batch(x, mu, strength, sigma, z)
-    for name, loss, variances, scale in (
-        ("GOE batch", goe, systems.goe_variances(E), 2 * s),
-        ("noisy linear batch", linear, dict.fromkeys(z, 1), sigma),
-    ):
-        gap = systems.batch_covariance(loss, x, variances) - systems.isotropic(x, scale)
+    for name, loss, point, variances, scale in _isotropic_batches():
+        gap = systems.batch_covariance(loss, point, variances) - systems.isotropic(point, scale)
         for entry in gap:
             yield vanishes(f"{name}: Sigma is isotropic", entry)
+
+
+def _isotropic_batches() -> Iterator[tuple[str, sp.Expr, sp.Matrix, dict[sp.Symbol, int], sp.Expr]]:
+    """Batch losses, weights, variances of the batch letters, and the sigma of the isotropic covariance
+    they have.
+    """
+    x, mu, z = systems.column("w", 3), systems.column("mu", 3), systems.column("z", 3)
+    s, sigma, k, h = sp.symbols("s sigma k h")
+    E = systems.symmetric("e", 3)
+    goe = systems.goe_batch(x, systems.symmetric("a", 3), s, E)
+    yield "GOE batch", goe, x, systems.goe_variances(E), 2 * s
+    yield "noisy linear batch", systems.noisy_linear_batch(x, mu, k, sigma, z), x, dict.fromkeys(z, 1), sigma
+    plane, turn = systems.column("w", 2), systems.column("z", 2)
+    yield "circle batch", systems.circle_batch(plane, h, sigma, turn), plane, dict.fromkeys(turn, 1), sigma
 
 
 @claim(

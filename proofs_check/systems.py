@@ -6,7 +6,7 @@ coordinates, numpy arrays. Losses and covariances are sympy expressions in a col
 gradients are derivatives of the loss, covariances are moments of the batch gradient.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +47,13 @@ def sde_noise(noise: Any, lr: Any) -> Any:
     return lr * noise
 
 
-def euler_maruyama_step(w: Any, gradient: Any, noise: Any, lr: Any, weight_decay: Any, dt: Any) -> Any:
-    """One Euler-Maruyama step; `noise` is G(w) z, G G^T = Sigma_w, for the increment sqrt(dt) z."""
-    return w + dt * sde_drift(w, gradient, lr, weight_decay) + dt ** sp.Rational(1, 2) * sde_noise(noise, lr)
+def euler_maruyama_step(
+    w: Any, gradient: Any, noise: Any, lr: Any, weight_decay: Any, dt: Any, root_dt: Any
+) -> Any:
+    """One Euler-Maruyama step; `noise` is G(w) z, G G^T = Sigma_w, and the increment is root_dt z,
+    root_dt^2 = dt.
+    """
+    return w + dt * sde_drift(w, gradient, lr, weight_decay) + root_dt * sde_noise(noise, lr)
 
 
 # -- the weight-decay SDE in any dimension
@@ -136,6 +140,12 @@ def noisy_linear_batch(w: sp.Matrix, mu: sp.Matrix, k: Any, sigma: Any, z: sp.Ma
     return von_mises_fisher(w, mu, k) + von_mises_fisher(w, z, sigma)
 
 
+def circle_batch(w: sp.Matrix, h: Any, sigma: Any, z: sp.Matrix) -> sp.Expr:
+    """h x^2/|w|^2 + (sigma/2) (z_0 (x^2 - y^2) + 2 z_1 x y)/|w|^2: cos and sin of twice the angle."""
+    E = sp.Matrix([[z[0], z[1]], [z[1], -z[0]]])
+    return circle(w, h) + rayleigh(w, sigma * E / 2)
+
+
 def gradient(loss: sp.Expr, w: Sequence[sp.Symbol]) -> sp.Matrix:
     """The column of partial derivatives."""
     return sp.Matrix([sp.diff(loss, x) for x in w])
@@ -202,7 +212,20 @@ def end_to_end(layers: Sequence[Any]) -> Any:
     return whole
 
 
-def frobenius_loss(layers: Sequence[sp.Matrix], inputs: sp.Matrix, targets: sp.Matrix) -> sp.Expr:
-    """(1/2)|W_N ... W_1 X - Y|_F^2."""
+def half_square(residual: Any) -> Any:
+    """r^2/2."""
+    return residual**2 / 2
+
+
+def pseudo_huber(residual: Any) -> Any:
+    """sqrt(1 + r^2) - 1."""
+    return sp.sqrt(1 + residual**2) - 1
+
+
+def network_loss(
+    layers: Sequence[sp.Matrix], inputs: sp.Matrix, targets: sp.Matrix, penalty: Callable[[Any],
+    Any] = half_square
+) -> sp.Expr:
+    """The sum over entries of penalty(R), R = W_N ... W_1 X - Y; with the half square, (1/2)|R|_F^2."""
     residual = end_to_end(layers) * inputs - targets
-    return sum((x**2 for x in residual), sp.S.Zero) / 2
+    return sp.Add(*(penalty(r) for r in residual))

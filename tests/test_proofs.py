@@ -1,4 +1,6 @@
-"""Every claim proved in the suite, its predictions all derived somewhere, the command, and a user's own claim."""
+"""Every claim proved in the suite, its predictions all derived somewhere, the command, and a user's own
+claim.
+"""
 
 import json
 import os
@@ -32,9 +34,7 @@ def outcomes():
     return of
 
 
-@pytest.mark.parametrize(
-    "id", [pytest.param(id, marks=pytest.mark.claim(id, kind="proof")) for id in CLAIMS]
-)
+@pytest.mark.parametrize("id", [pytest.param(id, marks=pytest.mark.claim(id, kind="proof")) for id in CLAIMS])
 def test_claim_is_proved_and_every_broken_twin_refuted(id, outcomes, record_property):
     outcome = outcomes(id)
     record_property("proof", record(outcome))
@@ -82,7 +82,16 @@ def _double_decay(systems, *arguments, **options):
 def test_command_prints_a_certificate(capsys):
     assert main(["I9"]) == 0
     out = capsys.readouterr().out
-    for part in ("proved", "establishes", "source", "needs", "refuted in", "certificate", "gamma_rate", "1 of 1"):
+    for part in (
+        "proved",
+        "establishes",
+        "source",
+        "needs",
+        "refuted in",
+        "certificate",
+        "gamma_rate",
+        "1 of 1",
+    ):
         assert part in out, out
 
 
@@ -91,7 +100,17 @@ def test_command_json_has_everything(capsys):
     document = json.loads(capsys.readouterr().out)
     assert document["proved"] == 2
     for claim in document["claims"]:
-        for key in ("id", "statement", "source", "establishes", "verdict", "seconds", "certificate", "divided_by", "given"):
+        for key in (
+            "id",
+            "statement",
+            "source",
+            "establishes",
+            "verdict",
+            "seconds",
+            "certificate",
+            "divided_by",
+            "given",
+        ):
             assert key in claim, (key, claim)
         assert claim["latex"]["statement"] and claim["latex"]["formulas"], claim
         assert all(h["when_dropped"] == "refuted" and h["witness"] for h in claim["hypotheses"]), claim
@@ -115,7 +134,7 @@ from proofs_check import claim, obeys
 from sdetheory.predictions import Prediction, Quantity
 
 t, k, x0 = sp.symbols("t k x0")
-names = (Quantity("t", "s", "time", domain="nonnegative"), Quantity("k", "1/s", "stiffness"), Quantity("x0", "m", "start"))
+names = Quantity("t", "s", "time"), Quantity("k", "1/s", "stiffness"), Quantity("x0", "m", "start")
 cooling = Prediction("cooling", "a spring without mass", x0 * sp.exp(-k * t), "m", "Hooke 1678", names)
 
 
@@ -129,7 +148,12 @@ def hooke(linear_force=True):
 def run_in(folder, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
