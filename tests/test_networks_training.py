@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sdetheory import checks
@@ -129,6 +129,21 @@ def test_weight_decay_is_an_exponential_lr():
     assert np.abs(wrong.final * keep**30 / decayed.final - 1).max() > 1e-5, (
         "without the factor 1/a it should differ"
     )
+
+
+@pytest.mark.claim("I14", kind="property")
+@given(ratios=st.lists(st.floats(0.8, 1.02), min_size=10, max_size=10))
+@example(ratios=[1.0] * 10)
+def test_any_sequence_of_scales_is_absorbed_by_rates(ratios):
+    """c_t w_t is an SGD run with lr' = c_t c_(t+1) lr and 1 - lr' wd' = (c_(t+1)/c_t) (1 - lr wd)."""
+    scales = np.cumprod([1.0, *ratios])
+    lr = 0.2 * scales[:-1] * scales[1:]
+    weight_decay = (1 - np.array(ratios) * (1 - 0.2 * 0.1)) / lr
+    common = dict(steps=10, batch_size=8, seeds=2)
+    plain = train(NET, DATA, lr=0.2, weight_decay=0.1, **common)
+    scaled = train(NET, DATA, lr=lr, weight_decay=weight_decay, **common)
+    error = np.abs(scaled.final / (scales[-1] * plain.final) - 1).max()
+    assert error < 1e-10 and np.allclose(scaled.loss, plain.loss, rtol=1e-10), f"{error:.1e}"
 
 
 @pytest.mark.claim("A11", kind="simulation")

@@ -4,12 +4,21 @@ Arrays are (E, B, F): E nets, B examples, F features, in C order. Each net is tr
 of operations, so that its numbers do not depend on which other nets share the array.
 """
 
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-_compiled = partial(njit, cache=True, nogil=True, error_model="numpy")
+
+def _compiled(function: Callable, **options: Any) -> Callable:
+    """Jit with a disk cache (no kernel here calls another file), or without where none can be written."""
+    try:
+        return njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        return njit(nogil=True, error_model="numpy", **options)(function)
 
 
 def _standardise(x, eps, z, rate):
@@ -56,8 +65,8 @@ def _standardise_back(dz, z, rate, dx, mean, along):
 
 
 # Small functions on whole arrays: the same loops written inside one large function ran up to twice as slow.
-_standardise_one = _compiled()(_standardise)
-_standardise_back_one = _compiled()(_standardise_back)
+_standardise_one = _compiled(_standardise)
+_standardise_back_one = _compiled(_standardise_back)
 
 
 def _normalise(x, eps, z, rate):
@@ -132,7 +141,7 @@ def _descend_one(w, g, keep, lr):
 
 # The three sums may be taken in vector order (11 times faster): NaN and infinity keep their meaning, and the
 # order depends on the length of the segment alone.
-_descend_segment = _compiled(fastmath={"reassoc", "contract", "nsz"})(_descend_one)
+_descend_segment = _compiled(_descend_one, fastmath={"reassoc", "contract", "nsz"})
 
 
 def _descend(w, g, segments, lr, weight_decay, moments, sums):
@@ -158,10 +167,10 @@ def _descend(w, g, segments, lr, weight_decay, moments, sums):
             sums[e, group, 3] += 2.0 * lr[e] * radial
 
 
-normalise = _compiled()(_normalise)
-normalise_back = _compiled()(_normalise_back)
-rectify = _compiled()(_rectify)
-rectify_back = _compiled()(_rectify_back)
-centre = _compiled()(_centre)
-cross_entropy = _compiled()(_cross_entropy)
-descend = _compiled()(_descend)
+normalise = _compiled(_normalise)
+normalise_back = _compiled(_normalise_back)
+rectify = _compiled(_rectify)
+rectify_back = _compiled(_rectify_back)
+centre = _compiled(_centre)
+cross_entropy = _compiled(_cross_entropy)
+descend = _compiled(_descend)
