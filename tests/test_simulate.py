@@ -10,11 +10,19 @@ import sdetheory as st
 from sdetheory.integrators import EulerMaruyama
 from sdetheory.lanes import driver
 from sdetheory.lanes.random import Philox
-from sdetheory.observers import Cosine, Gamma, SquaredNorm
+from sdetheory.observers import (
+    Coordinate,
+    Cosine,
+    EffectiveLR,
+    Gamma,
+    Loss,
+    SquaredGradient,
+    SquaredNorm,
+)
 
 D, PATHS = 3, 21
 MODEL, RULE, NOISE = st.Rayleigh([0.0, 0.1, 0.4]), st.WeightDecaySDE(0.2, 0.1), st.Isotropic(0.7)
-OBSERVED = [SquaredNorm(), Cosine([1.0, 0, 0]), Cosine([0, 2.0, 0]), Gamma(0.2)]
+OBSERVED = [SquaredNorm()]
 START = np.random.default_rng(3).standard_normal((PATHS, D))
 
 
@@ -94,19 +102,32 @@ def test_gradient_descent_is_the_recursion(w0, lr, wd):
         w = (1 - lr * wd) * w - lr * gradient
 
 
-def test_names_and_means_of_what_is_observed():
-    ens = run(ts=[0.0, 2.0])
-    assert list(ens.values) == ["squared_norm", "cosine", "cosine_2", "gamma"]
-    np.testing.assert_allclose(ens["squared_norm"], (ens.states**2).sum(-1), rtol=1e-13)
-    np.testing.assert_allclose(ens["cosine_2"], ens.states[..., 1] / np.linalg.norm(ens.states, axis=-1), rtol=1e-13)
-    np.testing.assert_allclose(ens["gamma"], (ens["squared_norm"] / 0.2) ** 2, rtol=1e-13)
+def test_every_observer_and_the_means():
+    everything = [SquaredNorm(), Gamma(0.2), EffectiveLR(0.2), Cosine([1.0, 0, 0]), Cosine([0, 2.0, 0]), Coordinate(2),
+                  Loss(MODEL), SquaredGradient(MODEL)]  # fmt: skip
+    ens = run(observe=everything, ts=[0.0, 2.0])
+    assert list(ens.values) == ["squared_norm", "gamma", "effective_lr", "cosine", "cosine_2", "coordinate", "loss",
+                                "squared_gradient"]  # fmt: skip
+    square = np.sum(ens.states**2, axis=-1)
+    u, a = ens.states / np.sqrt(square)[..., None], np.array(MODEL.a)
+    loss = np.sum(a * u * u, axis=-1)
+    slope = np.sum((2 * (a - loss[..., None]) * u) ** 2, axis=-1)
+    expected = [square, (square / 0.2) ** 2, 0.2 / square, u[..., 0], u[..., 1], u[..., 2], loss, slope]
+    for name, values in zip(ens.values, expected, strict=True):
+        np.testing.assert_allclose(ens[name], values, rtol=1e-11, atol=1e-14, err_msg=name)
     mean, error = ens.mean("gamma")
-    assert mean.shape == error.shape == (2,)
+    np.testing.assert_allclose(mean, ens["gamma"].mean(axis=0), rtol=1e-14)
     np.testing.assert_allclose(error, ens["gamma"].std(axis=0, ddof=1) / np.sqrt(PATHS), rtol=1e-12)
-    named = run(observe=dict(zip("abcd", OBSERVED, strict=True)), ts=[2.0])
-    assert list(named.values) == ["a", "b", "c", "d"]
-    with pytest.raises(KeyError, match="`name` must be one of a, b, c, d"):
-        named.mean("A")
+    assert "21 paths, 2 times" in repr(ens)
+
+
+def test_a_mapping_names_what_is_observed():
+    ens = run(observe={"r": SquaredNorm()}, ts=[2.0])
+    assert list(ens.values) == ["r"]
+    with pytest.raises(KeyError, match="`name` must be one of r: name='R'"):
+        ens.mean("R")
+    with pytest.raises(ValueError, match="`i` must be below d=3: i=3"):
+        run(observe=[Coordinate(3)])
 
 
 def test_how_says_what_ran():
