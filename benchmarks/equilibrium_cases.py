@@ -1,8 +1,9 @@
-"""Twelve equilibrium expectations with exact values: von Mises-Fisher and Bingham laws, mild and concentrated, d = 3, 16, 128.
+"""Twelve equilibrium expectations with exact values: von Mises-Fisher and Bingham laws, d = 3, 16, 128.
 
-The direction of the weight-decay SDE with isotropic noise of a linear loss -k <mu, w>/|w| is stationary under the density
-e^{kappa u}, that of a Rayleigh quotient a u^2 under e^{-beta u^2}, u = <mu, w/|w|>, on the sphere; only lr * weight_decay
-matters.  `work_precision` runs schemes on a case and returns error against time.
+The direction of the weight-decay SDE with isotropic noise of a linear loss -k <mu, w>/|w| is stationary under
+the density e^{kappa u}, that of a Rayleigh quotient a u^2 under e^{-beta u^2}, u = <mu, w/|w|>, on the
+sphere; only lr * weight_decay matters.  `work_precision` runs schemes on a case and returns error against
+time.
 """
 
 import time
@@ -19,7 +20,7 @@ from sdetheory.models.scale_invariant import Rayleigh, VonMisesFisher
 from sdetheory.observers import Loss
 from sdetheory.simulate import simulate
 
-LEVELS = {"von_mises_fisher": (0.5, 0.9), "bingham": (0.5, 0.1)}      # E u, and d E u^2
+LEVELS = {"von_mises_fisher": (0.5, 0.9), "bingham": (0.5, 0.1)}  # E u, and d E u^2
 DIMENSIONS = (3, 16, 128)
 
 
@@ -32,9 +33,9 @@ class Case(NamedTuple):
     noise: Isotropic
     lr: float
     weight_decay: float
-    square_norm: float         # |w|^2 at equilibrium
-    concentration: float       # kappa or beta
-    expectation: float         # E L
+    square_norm: float  # |w|^2 at equilibrium
+    concentration: float  # kappa or beta
+    expectation: float  # E L
 
     @property
     def intrinsic_lr(self) -> float:
@@ -65,7 +66,7 @@ def von_mises_fisher_kappa(d: int, mean: float) -> float:
 
 
 def bingham_second_moment(d: int, beta: float) -> float:
-    """E u^2 of the density e^{-beta u^2}: 1F1(3/2; d/2 + 1; -beta) / (d 1F1(1/2; d/2; -beta)), by Kummer's transformation."""
+    """E u^2 under e^{-beta u^2}: 1F1(3/2; d/2+1; -beta) / (d 1F1(1/2; d/2; -beta)), transformed."""
     return float(special.hyp1f1((d - 1) / 2, d / 2 + 1, beta) / special.hyp1f1((d - 1) / 2, d / 2, beta) / d)
 
 
@@ -74,7 +75,9 @@ def bingham_beta(d: int, second_moment: float) -> float:
     return float(optimize.brentq(lambda beta: bingham_second_moment(d, beta) - second_moment, 0.0, 5.0 * d))
 
 
-def case(kind: str, d: int, level: float, *, lr: float = 0.1, weight_decay: float = 0.1, sigma: float = 1.0) -> Case:
+def case(
+    kind: str, d: int, level: float, *, lr: float = 0.1, weight_decay: float = 0.1, sigma: float = 1.0
+) -> Case:
     """The case of LEVELS: E u = level for "von_mises_fisher", d E u^2 = level for "bingham"."""
     gamma = sigma**2 * (d - 1) / (2 * lr * weight_decay)
     inverse_temperature = 2.0 * np.sqrt(gamma) / sigma**2
@@ -88,8 +91,17 @@ def case(kind: str, d: int, level: float, *, lr: float = 0.1, weight_decay: floa
         concentration = bingham_beta(d, level / d)
         strength = concentration / inverse_temperature
         model, expectation = Rayleigh(strength * axis), strength * level / d
-    return Case(f"{kind} {level} d={d}", d, model, Isotropic(sigma), lr, weight_decay, lr * np.sqrt(gamma),
-                concentration, expectation)
+    return Case(
+        f"{kind} {level} d={d}",
+        d,
+        model,
+        Isotropic(sigma),
+        lr,
+        weight_decay,
+        lr * np.sqrt(gamma),
+        concentration,
+        expectation,
+    )
 
 
 def cases() -> list[Case]:
@@ -118,9 +130,20 @@ class Point(NamedTuple):
     normals: int
 
 
-def run(case: Case, scheme: str, h: float, *, paths: int = 4096, length: float = 20.0, spacing: float = 0.5,
-        burn: float = 3.0, seed: int = 0, threads: int | None = None) -> Point:
-    """Average the loss over `paths` equilibrium paths of `length`/intrinsic_lr steps, after `burn`/intrinsic_lr.
+def run(
+    case: Case,
+    scheme: str,
+    h: float,
+    *,
+    paths: int = 4096,
+    length: float = 20.0,
+    spacing: float = 0.5,
+    burn: float = 3.0,
+    seed: int = 0,
+    threads: int | None = None,
+) -> Point:
+    """Average the loss over `paths` equilibrium paths of `length`/intrinsic_lr steps, after
+    `burn`/intrinsic_lr.
 
     h = lr * weight_decay * dt is the step of the *fine* level (of the scheme itself without Richardson).
     """
@@ -130,18 +153,37 @@ def run(case: Case, scheme: str, h: float, *, paths: int = 4096, length: float =
     marks = np.arange(np.ceil(burn / (case.intrinsic_lr * dt)), length / (case.intrinsic_lr * dt) + 1, every)
     start = case.starts(paths, seed)
     began = time.perf_counter()
-    ensemble = simulate(case.model, WeightDecaySDE(case.lr, case.weight_decay), start, marks * dt, noise=case.noise,
-                        integrator=integrator, dt=dt, seed=seed, observe={"loss": Loss(case.model)}, threads=threads,
-                        progress=False)
+    ensemble = simulate(
+        case.model,
+        WeightDecaySDE(case.lr, case.weight_decay),
+        start,
+        marks * dt,
+        noise=case.noise,
+        integrator=integrator,
+        dt=dt,
+        seed=seed,
+        observe={"loss": Loss(case.model)},
+        threads=threads,
+        progress=False,
+    )
     seconds = time.perf_counter() - began
     means = ensemble.values["loss"].mean(1) / case.expectation
     normals = int(paths * marks[-1] * case.d * (2 if isinstance(integrator, Richardson) else 1))
-    return Point(case.name, scheme, h, float(means.mean() - 1.0), float(means.std(ddof=1) / np.sqrt(paths)), seconds,
-                 normals)
+    return Point(
+        case.name,
+        scheme,
+        h,
+        float(means.mean() - 1.0),
+        float(means.std(ddof=1) / np.sqrt(paths)),
+        seconds,
+        normals,
+    )
 
 
-def work_precision(case: Case, steps: Iterable[float], schemes: Iterable[str] = tuple(SCHEMES), **options: Any) -> Iterator[Point]:
-    """Points of every scheme at every step h, compiled beforehand so that seconds are seconds of computing."""
+def work_precision(
+    case: Case, steps: Iterable[float], schemes: Iterable[str] = tuple(SCHEMES), **options: Any
+) -> Iterator[Point]:
+    """Points of every scheme at every step h, compiled beforehand so that seconds are computing."""
     steps = list(steps)
     for scheme in schemes:
         run(case, scheme, max(steps), **{**options, "paths": 96, "length": 4.0})

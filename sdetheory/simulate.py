@@ -162,6 +162,8 @@ def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.
         )
     if getattr(model, "scale_invariant", False) or getattr(noise, "scale_invariant", False):
         checks.start_norm("w0", w0)
+    if hasattr(integrator, "check_fits"):
+        integrator.check_fits(model, noise)
 
 
 def _observers(observe: Any, d: int) -> tuple[tuple, list[str]]:

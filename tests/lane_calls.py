@@ -10,7 +10,7 @@ from sdetheory.lanes.vector import float_rows, lane_array, load, store
 
 
 def on_lanes(function: Callable) -> Callable[..., np.ndarray]:
-    """(x (N,), scalars) -> (results, N) of a jitted function of one lane vector that returns a tuple of lanes."""
+    """(x (N,), scalars) -> (results, N) of a jitted function of one lane vector with a tuple of results."""
 
     @njit(error_model="numpy")
     def run(x, out, scalars):

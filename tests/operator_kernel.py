@@ -1,9 +1,10 @@
-"""Deterministic tests of SDE schemes: the exact one-step kernel of the *shipped* step, on functions of u = <mu, w/|w|> and gamma.
+"""Deterministic tests of SDE schemes: the exact one-step kernel of the *shipped* step on an axis.
 
-A loss and a noise that are symmetric about an axis mu make (u, gamma) a Markov chain.  Its kernel is the integral of the
-compiled step over Gauss nodes of the increments (along mu, along the tangent, and the length of the rest); it is projected
-on orthonormal polynomials and its stationary law solved, so the errors of a scheme carry no Monte Carlo noise.
-`generator_law` solves the stationary equation of the diffusion itself the same way: the reference.
+A loss and a noise that are symmetric about an axis mu make (u, gamma) a Markov chain.  Its kernel is the
+integral of the compiled step over Gauss nodes of the increments (along mu, along the tangent, and the length
+of the rest); it is projected on orthonormal polynomials and its stationary law solved, so the errors of a
+scheme carry no Monte Carlo noise. `generator_law` solves the stationary equation of the diffusion itself the
+same way: the reference.
 """
 
 from collections.abc import Callable
@@ -30,8 +31,18 @@ def _all_steps(tag, integrator, model, noise, lr, weight_decay, dt, w, z, y, wor
         decode(integrator, y, lr, w[b])
 
 
-def steps(integrator: Any, model: Any, noise: Any, w: np.ndarray, z: np.ndarray, *, lr: float, weight_decay: float,
-          dt: float, width: int = 16) -> np.ndarray:
+def steps(
+    integrator: Any,
+    model: Any,
+    noise: Any,
+    w: np.ndarray,
+    z: np.ndarray,
+    *,
+    lr: float,
+    weight_decay: float,
+    dt: float,
+    width: int = 16,
+) -> np.ndarray:
     """One step of the compiled integrator from every row of w (N, d) with the increments z (N, n): (N, d)."""
     count, d = w.shape
     model, noise, integrator = canonical(model, d), canonical(noise, d), canonical(integrator, d)
@@ -42,13 +53,24 @@ def steps(integrator: Any, model: Any, noise: Any, w: np.ndarray, z: np.ndarray,
     float_rows(lanes_w)[:] = w[rows].reshape(blocks, width, d).transpose(0, 2, 1)
     float_rows(lanes_z)[:, :needed] = z[rows].reshape(blocks, width, needed).transpose(0, 2, 1)
     own = workspace.python(integrator, d) + max(workspace.python(model, d), workspace.python(noise, d))
-    _all_steps(tag(integrator, model, noise), integrator, model, noise, float(lr), float(weight_decay), float(dt),
-               lanes_w, lanes_z, lane_array(d + extra.python(integrator, d), width), lane_array(own + 1, width))
+    _all_steps(
+        tag(integrator, model, noise),
+        integrator,
+        model,
+        noise,
+        float(lr),
+        float(weight_decay),
+        float(dt),
+        lanes_w,
+        lanes_z,
+        lane_array(d + extra.python(integrator, d), width),
+        lane_array(own + 1, width),
+    )
     return float_rows(lanes_w).transpose(0, 2, 1).reshape(-1, d)[:count]
 
 
 class Polynomials(NamedTuple):
-    """Orthonormal polynomials of a measure on the line by their recurrence, with the measure's Gauss nodes."""
+    """Orthonormal polynomials of a measure on the line by their recurrence, with its Gauss nodes."""
 
     alpha: np.ndarray
     beta: np.ndarray
@@ -88,7 +110,7 @@ def axis_measure(d: int, tilt: Callable[[np.ndarray], np.ndarray], count: int) -
 
 
 def _increments(d: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss nodes (K, 3) and weights (K,) of z: along the axis, along the tangent, and the length of the other d-2."""
+    """Gauss nodes (K, 3), weights (K,) of z: along the axis, along the tangent, length of the other d-2."""
     x, a = special.roots_hermitenorm(count)
     x, a = x[a > 1e-14 * a.max()], a[a > 1e-14 * a.max()]
     s, b = special.roots_genlaguerre(count, (d - 4) / 2)
@@ -99,7 +121,7 @@ def _increments(d: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Setting(NamedTuple):
-    """An axially symmetric stationary problem: d >= 3, axis e_1, lr and weight_decay, and where the law lives."""
+    """An axially symmetric stationary problem: d >= 3, axis e_1, rates, and where the law lives."""
 
     d: int
     model: Any
@@ -136,8 +158,16 @@ def kernel_matrix(setting: Setting, integrator: Any, dt: float, count: int = 12)
     increments = np.zeros((1, mass.size, d))
     increments[0, :, :3] = z
     shape = (u.size, mass.size, d)
-    after = steps(integrator, setting.model, setting.noise, np.broadcast_to(w, shape).reshape(-1, d),
-                  np.broadcast_to(increments, shape).reshape(-1, d), lr=lr, weight_decay=setting.weight_decay, dt=dt)
+    after = steps(
+        integrator,
+        setting.model,
+        setting.noise,
+        np.broadcast_to(w, shape).reshape(-1, d),
+        np.broadcast_to(increments, shape).reshape(-1, d),
+        lr=lr,
+        weight_decay=setting.weight_decay,
+        dt=dt,
+    )
     square = (after * after).sum(1)
     values = setting.basis(after[:, 0] / np.sqrt(square), square**2 / lr**2)
     image = (values.reshape(-1, u.size, mass.size) * mass).sum(2)
@@ -145,7 +175,7 @@ def kernel_matrix(setting: Setting, integrator: Any, dt: float, count: int = 12)
 
 
 def _stationary(setting: Setting, equations: np.ndarray, extra: dict[str, Callable]) -> dict[str, float]:
-    """Moments under the density sum c_j p_j, c_0 = 1, with c @ equations = 0 (first column: mass, always satisfied)."""
+    """Moments under the density sum c_j p_j, c_0 = 1, with c @ equations = 0 (first column: mass)."""
     c = np.concatenate([[1.0], np.linalg.solve(equations[1:, 1:].T, -equations[0, 1:])])
     u, gamma, weight = setting.points()
     density = c @ setting.basis(u, gamma) * weight
@@ -153,23 +183,29 @@ def _stationary(setting: Setting, equations: np.ndarray, extra: dict[str, Callab
     return {name: float((density * f).sum()) for name, f in wanted.items()}
 
 
-def scheme_law(setting: Setting, integrator: Any, dt: float, count: int = 12,
-               extra: dict[str, Callable] | None = None) -> dict[str, float]:
-    """E u, E u^2, E gamma (and E f(u) for f in `extra`) under the stationary law of the scheme with step dt."""
+def scheme_law(
+    setting: Setting, integrator: Any, dt: float, count: int = 12, extra: dict[str, Callable] | None = None
+) -> dict[str, float]:
+    """E u, E u^2, E gamma and E f(u) for f in `extra` under the stationary law of the scheme."""
     matrix = kernel_matrix(setting, integrator, dt, count)
     return _stationary(setting, matrix - np.eye(matrix.shape[0]), extra or {})
 
 
-def generator_law(setting: Setting, drift: Callable, diffusion: Callable, growth: Callable) -> dict[str, float]:
-    """The same moments of the diffusion du = drift dt + sqrt(diffusion) dB, dgamma = growth dt, functions of (u, gamma)."""
+def generator_law(
+    setting: Setting, drift: Callable, diffusion: Callable, growth: Callable
+) -> dict[str, float]:
+    """The same of the diffusion du = drift dt + sqrt(diffusion) dB, dgamma = growth dt."""
     u, gamma, weight = setting.points()
     a, b = setting.axis.at(u, setting.degree, 2), setting.gamma.at(gamma, setting.gamma_degree, 1)
 
     def pairs(p: np.ndarray, q: np.ndarray) -> np.ndarray:
         return (p[:, None] * q).reshape(-1, u.size)
 
-    image = (drift(u, gamma) * pairs(a[1], b[0]) + 0.5 * diffusion(u, gamma) * pairs(a[2], b[0])
-             + growth(u, gamma) * pairs(a[0], b[1]))
+    image = (
+        drift(u, gamma) * pairs(a[1], b[0])
+        + 0.5 * diffusion(u, gamma) * pairs(a[2], b[0])
+        + growth(u, gamma) * pairs(a[0], b[1])
+    )
     return _stationary(setting, (setting.basis(u, gamma) * weight) @ image.T, {})
 
 
@@ -188,44 +224,64 @@ def isotropic_setting(kind: str, d: int, level: float, *, degree: int = 14, **pa
     chosen = case(kind, d, level, **parameters)
     kappa, beta = (chosen.concentration, 0.0) if kind == "von_mises_fisher" else (0.0, chosen.concentration)
     axis = axis_measure(d, lambda u: kappa * u - beta * u * u, degree + 16)
-    gamma = Polynomials(np.zeros(1), np.zeros(2), np.array([(chosen.square_norm / chosen.lr) ** 2]), np.ones(1))
+    gamma = Polynomials(
+        np.zeros(1), np.zeros(2), np.array([(chosen.square_norm / chosen.lr) ** 2]), np.ones(1)
+    )
     return Setting(d, chosen.model, chosen.noise, chosen.lr, chosen.weight_decay, axis, gamma, degree)
 
 
 class AxialProblem(NamedTuple):
-    """Sigma = sigma^2 P (I + c mu mu^T) P with a linear loss along mu: trace and covariance depend on u."""
+    """A linear loss along the axis and a noise whose trace and covariance depend on u."""
 
     setting: Setting
-    law: dict[str, float]      # of the diffusion itself
-    unit: float                # gamma at equilibrium for c = 0
+    law: dict[str, float]  # of the diffusion itself
+    unit: float  # gamma at equilibrium for c = 0
 
 
-def axial_problem(d: int, c: float, *, degree: int = 10, gamma_degree: int = 6, sigma: float = 0.8, lr: float = 0.2,
-                  weight_decay: float = 0.05, spread: float = 0.0) -> AxialProblem:
-    """The loss is the one with E u = 1/2 at c = 0; `spread` widens the gamma interval for schemes that leave it."""
-    n, rate, power = d - 1, lr * weight_decay, sigma**2
-    unit = power * n / (2 * rate)
-    strength = von_mises_fisher_kappa(d, 0.5) / (2 * np.sqrt(unit) / power)
-    root = sigma * np.diag(np.sqrt(1 + c * np.eye(d)[0]))
-
-    def trace(u):
-        return power * (n + c * (1 - u * u))
+def axial_problem(
+    noise: Any,
+    d: int,
+    along: Callable,
+    trace: Callable,
+    *,
+    sigma: float,
+    degree: int = 10,
+    gamma_degree: int = 6,
+    lr: float = 0.2,
+    weight_decay: float = 0.05,
+) -> AxialProblem:
+    """Loss with E u = 1/2 for Sigma = sigma^2 P; along(u) = <mu, Sigma mu>, trace(u) = Tr Sigma."""
+    rate, unit = lr * weight_decay, sigma**2 * (d - 1) / (2 * lr * weight_decay)
+    strength = von_mises_fisher_kappa(d, 0.5) / (2 * np.sqrt(unit) / sigma**2)
 
     def drift(u, gamma):
         return strength * (1 - u * u) / np.sqrt(gamma) - 0.5 * trace(u) * u / gamma
 
     def diffusion(u, gamma):
-        return power * (1 - u * u) * (1 + c * (1 - u * u)) / gamma
+        return along(u) / gamma
 
     # reference measure: the stationary density of u at a typical fixed gamma, times a flat one of gamma
-    u, typical = np.linspace(-1, 1, 20001)[1:-1], unit * (1 + 0.64 * c / n)
+    u = np.linspace(-1, 1, 20001)[1:-1]
+    low, high = trace(u).min() / (2 * rate), trace(u).max() / (2 * rate)
+    typical = 0.36 * low + 0.64 * high
     log_density = integrate.cumulative_trapezoid(2 * drift(u, typical) / diffusion(u, typical), u, initial=0)
     tilt = log_density - np.log(diffusion(u, typical)) - (d - 3) / 2 * np.log(1 - u * u)
     axis = axis_measure(d, lambda x: np.interp(x, u, tilt), degree + 12)
-    low, high = unit * (1 - spread), unit * (1 + c / n + spread)
     x, mass = np.polynomial.legendre.leggauss(60)
     gamma = polynomials((low + high) / 2 + (high - low) / 2 * x, mass, gamma_degree + 6)
-    setting = Setting(d, VonMisesFisher(np.eye(d)[0], strength), Covariance(root), lr, weight_decay, axis, gamma, degree,
-                      gamma_degree)
+    model = VonMisesFisher(np.eye(d)[0], strength)
+    setting = Setting(d, model, noise, lr, weight_decay, axis, gamma, degree, gamma_degree)
     law = generator_law(setting, drift, diffusion, lambda u, gamma: 2 * trace(u) - 4 * rate * gamma)
     return AxialProblem(setting, law, unit)
+
+
+def anisotropic_problem(d: int, c: float, sigma: float = 0.8) -> AxialProblem:
+    """Sigma = sigma^2 P (I + c mu mu^T) P."""
+    noise = Covariance(sigma * np.diag(np.sqrt(1 + c * np.eye(d)[0])))
+    return axial_problem(
+        noise,
+        d,
+        lambda u: sigma**2 * (1 - u * u) * (1 + c * (1 - u * u)),
+        lambda u: sigma**2 * (d - 1 + c * (1 - u * u)),
+        sigma=sigma,
+    )

@@ -1,4 +1,4 @@
-"""Elementary functions on lanes, the exact clocks against quadrature (T2), and the matched step against 1F1."""
+"""Elementary functions on lanes, exact clocks against quadrature (T2), the matched step against 1F1."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,11 @@ def _clocks(m, lr, weight_decay, trace, dt):
     return after, turned, drift
 
 
-exponential, log1p_ratio, arctan_ratio = on_lanes(_exponential), on_lanes(_log1p_ratio), on_lanes(_arctan_ratio)
+exponential, log1p_ratio, arctan_ratio = (
+    on_lanes(_exponential),
+    on_lanes(_log1p_ratio),
+    on_lanes(_arctan_ratio),
+)
 cos_sinc, all_clocks = on_lanes(elementary.cos_sinc), on_lanes(_clocks)
 
 
@@ -109,7 +113,11 @@ def test_clocks_stop_without_learning_rate():
 
 def test_squared_norm_stands_still_at_equilibrium():
     """What the flow remembers between steps rests on this: rounding alone must not keep |w|^2 moving."""
-    for lr, weight_decay, trace, dt in ((0.1, 0.1, 3.75, 1.0), (0.23, 0.017, 0.7, 40.0), (0.05, 0.3, 11.0, 7.0)):
+    for lr, weight_decay, trace, dt in (
+        (0.1, 0.1, 3.75, 1.0),
+        (0.23, 0.017, 0.7, 40.0),
+        (0.05, 0.3, 11.0, 7.0),
+    ):
         m = np.sqrt(lr * trace / (2 * weight_decay))
         for _ in range(60):
             m = all_clocks(m, lr, weight_decay, trace, dt, results=3)[0, 0]
@@ -121,7 +129,9 @@ def test_squared_norm_stands_still_at_equilibrium():
 @pytest.mark.parametrize("weight_decay", [0.0, 0.03])
 def test_times_uniform_in_the_noise_clock(weight_decay):
     lr, trace, m, last = 0.3, 4.0, 0.02, 60.0
-    times = clocks.times_uniform_in_noise_clock(6, last, lr=lr, weight_decay=weight_decay, trace=trace, square_norm=m)
+    times = clocks.times_uniform_in_noise_clock(
+        6, last, lr=lr, weight_decay=weight_decay, trace=trace, square_norm=m
+    )
     passed = clocks.noise_clock(times[1:], lr=lr, weight_decay=weight_decay, trace=trace, square_norm=m)
     assert times[0] == 0 and times[-1] == last
     np.testing.assert_allclose(np.diff([0.0, *passed]), passed[-1] / 6, rtol=1e-9)
@@ -129,10 +139,22 @@ def test_times_uniform_in_the_noise_clock(weight_decay):
 
 @pytest.mark.parametrize(
     ("changed", "message"),
-    [({"count": 0}, "`count`"), ({"lr": 0.0}, "`lr`"), ({"trace": -1.0}, "`trace`"), ({"square_norm": 0.0}, "`square_norm`")],
+    [
+        ({"count": 0}, "`count`"),
+        ({"lr": 0.0}, "`lr`"),
+        ({"trace": -1.0}, "`trace`"),
+        ({"square_norm": 0.0}, "`square_norm`"),
+    ],
 )
 def test_times_refuse_bad_input(changed, message):
-    arguments = {"count": 4, "last": 9.0, "lr": 0.1, "weight_decay": 0.1, "trace": 1.0, "square_norm": 1.0} | changed
+    arguments = {
+        "count": 4,
+        "last": 9.0,
+        "lr": 0.1,
+        "weight_decay": 0.1,
+        "trace": 1.0,
+        "square_norm": 1.0,
+    } | changed
     with pytest.raises(ValueError, match=message):
         clocks.times_uniform_in_noise_clock(arguments.pop("count"), arguments.pop("last"), **arguments)
 

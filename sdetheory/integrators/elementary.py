@@ -1,7 +1,7 @@
 """Exponential, logarithm, sine and cosine as polynomials on lane vectors (relative error a few 1e-16).
 
-The scalar library's functions would be called once a lane; these stay in vector registers and give the same digits
-in every lane, whatever the width.
+The scalar library's functions would be called once a lane; these stay in vector registers and give the same
+digits in every lane, whatever the width.
 """
 
 from math import factorial, pi
@@ -18,10 +18,10 @@ _COS = tuple((-1.0) ** k / factorial(2 * k) for k in range(12))
 
 _LOG2E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
-_TURN_HIGH = float.fromhex("0x1.921fb544p+2")           # 2 pi in two parts: the first has 33 bits
+_TURN_HIGH = float.fromhex("0x1.921fb544p+2")  # 2 pi in two parts: the first has 33 bits
 _TURN_LOW = float.fromhex("0x1.0b4611a626331p-32")
 _PER_TURN = 0.5 / pi
-_WHOLE = 6755399441055744.0                              # 1.5 * 2**52: adding it leaves an integer in the low bits
+_WHOLE = 6755399441055744.0  # 1.5 * 2**52: adding it leaves an integer in the low bits
 _TINY = 1e-300
 
 
@@ -65,7 +65,7 @@ def _artanh_ratio(y: Any) -> Any:
 @njit(error_model="numpy")
 def logarithm(x: Any) -> Any:
     """ln x for positive normal x: x = 2^k m with m in [1/sqrt 2, sqrt 2), ln m = 2 artanh((m-1)/(m+1))."""
-    shifted = to_bits(x) + 0x00095F619980C433             # adds 1 - 1/sqrt 2: the exponent now rounds to nearest
+    shifted = to_bits(x) + 0x00095F619980C433  # adds 1 - 1/sqrt 2: the exponent now rounds to nearest
     k = from_bits((shifted >> 52) | 0x4330000000000000) - 4503599627371519.0
     m = from_bits((shifted & 0x000FFFFFFFFFFFFF) + 0x3FE6A09E667F3BCD)
     s = (m - 1.0) / (m + 1.0)

@@ -6,7 +6,7 @@ from numba import njit
 
 from sdetheory.integrators.clocks import norm_after
 from sdetheory.integrators.elementary import exponential
-from sdetheory.integrators.sphere_state import join, split
+from sdetheory.integrators.sphere_state import check_registered, check_scale_invariant, join, split
 from sdetheory.lanes.dispatch import verb
 from sdetheory.lanes.vector import constant, fma, load, maximum, sqrt, store
 from sdetheory.lanes.verbs import decode, encode, extra, gradient, step, workspace
@@ -16,23 +16,29 @@ _TINY = 1e-150
 
 
 class Flow2(NamedTuple):
-    """Half a drift flow, the flow of one random vector field w' = P b, half a drift flow; weak order 2 for Sigma = P C P.
+    """Half a drift flow, the flow of one random vector field w' = P b, half a drift flow; weak order 2 for
+    Sigma = P C P.
 
     With T = dt/gamma, y = C w, q = <w, y>, x = root z (covariance C), the field of the step is
     b = sqrt(T) [x + T ((q/8 + Tr C/12) x - C x/12 - y <w, x>/8)] + (T^2/8) (C y - Tr C y),
-    a Moebius flow of the sphere; the Stratonovich drift (T/2) P C w goes into the drift flow (explicit midpoint), and
-    gamma takes half steps with Tr Sigma = Tr C - q at both ends.
-    Needs a noise that registers `spread` (root z), `covary` (C x) and `covariance_trace`.
+    a Moebius flow of the sphere; the Stratonovich drift (T/2) P C w goes into the drift flow (explicit
+    midpoint), and gamma takes half steps with Tr Sigma = Tr C - q at both ends. Needs a noise that registers
+    `spread` (root z), `covary` (C x) and `covariance_trace`.
     """
 
     calculus = "ito"
     strong_order = 0.5
     weak_order = 2.0
 
+    def check_fits(self, model: Any, noise: Any) -> None:
+        """Raises ValueError unless all is scale-invariant and Sigma a projected constant covariance."""
+        check_scale_invariant(self, model, noise)
+        check_registered(self, noise, covary, "StrangFrozen()")
 
-spread = verb("spread", "noise", "z", "out")                  # out <- root z, C = root root^T
-covary = verb("covary", "noise", "x", "out")                  # out <- C x
-covariance_trace = verb("covariance_trace", "noise", "d")     # -> Tr C
+
+spread = verb("spread", "noise", "z", "out")  # out <- root z, C = root root^T
+covary = verb("covary", "noise", "x", "out")  # out <- C x
+covariance_trace = verb("covariance_trace", "noise", "d")  # -> Tr C
 
 
 @spread.of(Covariance)
@@ -117,7 +123,7 @@ def _field(model: Any, noise: Any, w: Any, drift: Any, stray: Any, out: Any, ima
 
 @njit(error_model="numpy")
 def _drift(model: Any, noise: Any, w: Any, drift: Any, stray: Any, work: Any) -> None:
-    """w <- the unit vector after the drift and the Stratonovich drift of half a step, by the explicit midpoint rule."""
+    """w <- the unit vector after drift and Stratonovich drift of half a step, by the midpoint rule."""
     d = w.size
     out, image, middle, rest = work[:d], work[d : 2 * d], work[2 * d : 3 * d], work[4 * d :]
     _field(model, noise, w, drift, stray, out, image, rest)
@@ -164,8 +170,17 @@ def _moebius(w: Any, b: Any) -> None:
 
 
 @step.of(Flow2)
-def _step(integrator: Any, model: Any, noise: Any, lr: float, weight_decay: float, dt: float,
-          y: Any, z: Any, work: Any) -> None:
+def _step(
+    integrator: Any,
+    model: Any,
+    noise: Any,
+    lr: float,
+    weight_decay: float,
+    dt: float,
+    y: Any,
+    z: Any,
+    work: Any,
+) -> None:
     """Norm, drift, random flow, drift, norm."""
     d = y.size - 2
     w, b, image = y[:d], work[:d], work[d : 2 * d]

@@ -1,10 +1,11 @@
-"""The matched geodesic noise step on the sphere S^n: one Gaussian tangent, its scale chosen so that E cos(angle) is exact.
+"""The matched geodesic noise step on S^n: one Gaussian tangent, scaled so that E cos(angle) is exact.
 
-Brownian motion turns the direction so that E<w', w> = e^{-eta}.  A geodesic step of length r = sqrt(v) |tangent normal|,
-r^2 = v chi^2_n, has E cos r = 1F1(n/2; 1/2; -v/2).  Solving 1F1 = e^{-eta} for v makes the first spherical harmonic
-exact for every step, and inside a Strang splitting the step is as good as the exact heat kernel.
-With x = n v / 2 and t = 1 - e^{-eta} the ratio x / t is a smooth function of t on [0, 1] for every n >= 2
-(t = 1 is an infinite step); it is interpolated at 15 nodes when a run starts.  On the circle (n = 1), v = 2 eta.
+Brownian motion turns the direction so that E<w', w> = e^{-eta}.  A geodesic step along a Gaussian tangent,
+of length r with r^2 = v chi^2_n, has E cos r = 1F1(n/2; 1/2; -v/2).  Solving 1F1 = e^{-eta} for v makes the
+first spherical harmonic exact for every step, and inside a Strang splitting the step is as good as the
+exact heat kernel.  With x = n v / 2 and t = 1 - e^{-eta} the ratio x / t is a smooth function of t on [0,
+1] for every n >= 2 (t = 1 is an infinite step); it is interpolated at 15 nodes when a run starts.  On the
+circle v = 2 eta.
 """
 
 from math import cos, pi
@@ -63,7 +64,7 @@ def store_coefficients(n: float, y: Any, first: int) -> None:
 
 @njit(error_model="numpy")
 def step_variance(t: Any, n: float, y: Any, first: int) -> Any:
-    """v = 2 x / n of the matched step with E cos r = 1 - t, from the rows of `store_coefficients`; 2 eta on the circle."""
+    """v = 2 x / n of the step with E cos r = 1 - t, from `store_coefficients`; 2 eta on the circle."""
     if n < 2.0:
         u = t / (1.0 - t)
         return 2.0 * u * log1p_ratio(u)
@@ -75,14 +76,14 @@ def step_variance(t: Any, n: float, y: Any, first: int) -> Any:
 
 @njit(error_model="numpy")
 def matched_share(eta: Any, n: float, y: Any, first: int) -> Any:
-    """v / (2 eta / n): by how much the matched step is longer than an unmatched one; 1 at eta = 0 and on the circle."""
+    """v / (2 eta / n), the matched variance over the unmatched one; 1 at eta = 0 and on the circle."""
     t = 1.0 - exponential(-eta)
     return select(eta > 1e-12, 0.5 * n * step_variance(t, n, y, first) / maximum(eta, 1e-12), 1.0 + 0.0 * eta)
 
 
 @njit(error_model="numpy")
 def geodesic(v: Any, ww: Any, wz: Any, zz: Any) -> tuple[Any, Any]:
-    """(a, b) such that a w + b z is the unit vector at distance sqrt(v) |tangent| along the tangent of z at w.
+    """(a, b) such that a w + b z is the unit vector at distance sqrt(v) |t|, t the tangent of z at w.
 
     ww, wz, zz: the inner products of w (any length) and z.
     """

@@ -1,9 +1,9 @@
-"""The drift half flow of a splitting: the direction moved along dw/ds = -P grad L(w) on the unit sphere for a time s.
+"""The drift half flow of a splitting: the direction moved along dw/ds = -P grad L(w) on the unit sphere.
 
-Closed forms for the losses that have one (von Mises-Fisher: a Moebius map; Rayleigh quotient and circle: exponentials);
-every other model, including a user's, gets the explicit midpoint rule from its `gradient` alone.
-A model of your own with a closed form registers `half_flow`; the pointwise pair below it is for models whose flow is
-affine in each coordinate, and saves an array and a pass.
+Closed forms for the losses that have one (von Mises-Fisher: a Moebius map; Rayleigh quotient and circle:
+exponentials); every other model, including a user's, gets the explicit midpoint rule from its `gradient`
+alone. A model of your own with a closed form registers `half_flow`; the pointwise pair below it is for models
+whose flow is affine in each coordinate, and saves an array and a pass.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from sdetheory.models.scale_invariant import Circle, Rayleigh, VonMisesFisher
 
 
 def _midpoint(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> None:
-    """Explicit midpoint rule: in R^d the flow of a scale-invariant loss keeps |w|, and q s of it is s on the sphere."""
+    """Explicit midpoint rule in R^d, where the flow keeps |w| and the time q s is s on the sphere."""
     d = w.size
     middle, rest = work[:d], work[d:]
     gradient(model, w, out, rest)
@@ -27,8 +27,8 @@ def _midpoint(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> None:
         store(out, i, fma(-q * s, load(out, i), load(w, i)))
 
 
-# out <- any positive multiple of the direction w / sqrt(q) moved for the time s; q = |w|^2, s and q are lane vectors,
-# work has d + workspace(model, d) rows.
+# out <- any positive multiple of the direction w / sqrt(q) moved for the time s; q = |w|^2, s and q are lane
+# vectors, work has d + workspace(model, d) rows.
 half_flow = verb("half_flow", "model", "w", "q", "s", "out", "work", default=_midpoint)
 
 
@@ -47,8 +47,9 @@ def _coordinate_of_filled(model: Any, c: Any, v: Any, i: int, out: Any) -> Any:
     return load(out, i)
 
 
-# The pointwise form.  begin_flow keeps in `out` (d rows) what depends on s alone: it is called when s changes, and `out` is
-# left alone until then; prepare_flow returns what the coordinates share; flow_coordinate is the moved i-th coordinate.
+# The pointwise form.  begin_flow keeps in `out` (d rows) what depends on s alone: it is called when s
+# changes, and `out` is left alone until then; prepare_flow returns what the coordinates share;
+# flow_coordinate is the moved i-th coordinate.
 begin_flow = verb("begin_flow", "model", "s", "out", default=_nothing_to_begin)
 prepare_flow = verb("prepare_flow", "model", "w", "q", "s", "out", "work", default=_prepare_by_filling)
 flow_coordinate = verb("flow_coordinate", "model", "c", "v", "i", "out", default=_coordinate_of_filled)

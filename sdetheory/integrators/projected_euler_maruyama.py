@@ -1,11 +1,11 @@
-"""ProjectedEulerMaruyama: an Euler step of the direction in R^d, projected on the sphere, with an exact norm step."""
+"""ProjectedEulerMaruyama: an Euler step of the direction projected on the sphere, an exact norm step."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sdetheory.integrators.clocks import norm_after
-from sdetheory.integrators.sphere_state import join, split, trace
+from sdetheory.integrators.sphere_state import check_scale_invariant, join, split, trace
 from sdetheory.lanes.vector import constant, fma, load, sqrt, store
 from sdetheory.lanes.verbs import (
     coordinate,
@@ -22,7 +22,7 @@ from sdetheory.lanes.verbs import (
 
 
 class ProjectedEulerMaruyama(NamedTuple):
-    """w' = Pi(w - e dt grad L(w) + e sqrt(dt) G(w) z) on the unit sphere, e = lr/|w|^2 in the middle of the step.
+    """w' = Pi(w - e dt grad L(w) + e sqrt(dt) G(w) z) on the unit sphere, e = lr/|w|^2 in mid-step.
 
     |w| follows its exact equation with Tr Sigma as at the start of the step.
     Any noise.  The projection supplies the Ito correction, so the scheme converges to the Ito solution.
@@ -32,6 +32,10 @@ class ProjectedEulerMaruyama(NamedTuple):
     calculus = "ito"
     strong_order = 0.5
     weak_order = 1.0
+
+    def check_fits(self, model: Any, noise: Any) -> None:
+        """Raises ValueError unless model and noise are scale-invariant."""
+        check_scale_invariant(self, model, noise)
 
 
 extra.of(ProjectedEulerMaruyama)(lambda integrator, d: 2)
@@ -46,8 +50,17 @@ def _workspace(integrator: Any, d: int) -> int:
 
 
 @step.of(ProjectedEulerMaruyama)
-def _step(integrator: Any, model: Any, noise: Any, lr: float, weight_decay: float, dt: float,
-          y: Any, z: Any, work: Any) -> None:
+def _step(
+    integrator: Any,
+    model: Any,
+    noise: Any,
+    lr: float,
+    weight_decay: float,
+    dt: float,
+    y: Any,
+    z: Any,
+    work: Any,
+) -> None:
     d = y.size - 2
     w, f, g, rest = y[:d], work[:d], work[d : 2 * d], work[2 * d :]
     m, q = load(y, d), load(y, d + 1)

@@ -1,4 +1,4 @@
-"""Richardson: a scheme at two step sizes driven by the same increments, extrapolated to a higher weak order."""
+"""Richardson: a scheme at two step sizes, on the same increments, extrapolated to a higher weak order."""
 
 from typing import Any, NamedTuple
 
@@ -24,10 +24,11 @@ ROOT_HALF = 0.7071067811865476
 class Richardson(NamedTuple):
     """Two steps dt/2 of `scheme` beside one step dt, driven by z_1, z_2 and by (z_1 + z_2)/sqrt 2.
 
-    For a scheme of weak order p, (2^p E_fine - E_coarse)/(2^p - 1) has weak order p + 1 (p + 2 where the error of the
-    scheme has even powers only).  Both levels see the same ambient increments and a contracting flow, so they stay close
-    and the extrapolation costs almost no variance.  An observed value is the combination, path by path; the two levels
-    are kept too (view 0 fine, view 1 coarse), and the states returned are the fine ones.
+    For a scheme of weak order p, (2^p E_fine - E_coarse)/(2^p - 1) has weak order p + 1 (p + 2 where the
+    error of the scheme has even powers only).  Both levels see the same ambient increments and a contracting
+    flow, so they stay close and the extrapolation costs almost no variance.  An observed value is the
+    combination, path by path; the two levels are kept too (view 0 fine, view 1 coarse), and the states
+    returned are the fine ones.
 
     Source: D. Talay and L. Tubaro (1990), Expansion of the global error for numerical schemes solving SDEs.
     """
@@ -58,10 +59,17 @@ class Richardson(NamedTuple):
     def validated(self, d: int) -> "Richardson":
         """Raises ValueError unless the scheme declares its weak order and consumes one increment a step."""
         if not hasattr(self.scheme, "weak_order") or hasattr(self.scheme, "weights"):
-            raise ValueError(f"`scheme` must be a plain SDE scheme with a declared weak order: scheme={self.scheme!r}")
+            raise ValueError(
+                f"`scheme` must be a plain SDE scheme with a declared weak order: scheme={self.scheme!r}"
+            )
         if substeps.python(self.scheme) != 1:
             raise ValueError(f"`scheme` must consume one increment a step: scheme={self.scheme!r}")
         return self
+
+    def check_fits(self, model: Any, noise: Any) -> None:
+        """What the scheme asks of model and noise."""
+        if hasattr(self.scheme, "check_fits"):
+            self.scheme.check_fits(model, noise)
 
 
 @extra.of(Richardson)
@@ -119,8 +127,17 @@ def _dimension(scheme: Any, rows: int) -> int:
 
 
 @step.of(Richardson)
-def _step(integrator: Any, model: Any, noise: Any, lr: float, weight_decay: float, dt: float,
-          y: Any, z: Any, work: Any) -> None:
+def _step(
+    integrator: Any,
+    model: Any,
+    noise: Any,
+    lr: float,
+    weight_decay: float,
+    dt: float,
+    y: Any,
+    z: Any,
+    work: Any,
+) -> None:
     """Two fine steps, then the increments are replaced by their sum for the coarse one."""
     rows = y.size // 2
     n = draws(noise, _dimension(integrator.scheme, rows))

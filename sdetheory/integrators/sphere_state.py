@@ -1,4 +1,4 @@
-"""The state of the schemes on the sphere, direction and squared norm apart, and the trace that drives the norm."""
+"""The state of the schemes on the sphere: direction and squared norm apart; the trace driving the norm."""
 
 from typing import Any
 
@@ -8,7 +8,35 @@ from numba import njit
 from sdetheory.lanes.dispatch import verb
 from sdetheory.lanes.vector import constant, fma, load, sqrt, store
 from sdetheory.lanes.verbs import disturb
-from sdetheory.models.noise import CircleBatch, Covariance, GOEBatch, Isotropic, NoisyLinearBatch, NoNoise, inner
+from sdetheory.models.noise import (
+    CircleBatch,
+    Covariance,
+    GOEBatch,
+    Isotropic,
+    NoisyLinearBatch,
+    NoNoise,
+    inner,
+)
+
+
+def check_scale_invariant(integrator: Any, model: Any, noise: Any) -> None:
+    """Raises ValueError unless loss and noise are declared scale-invariant."""
+    for name, plugin in (("model", model), ("noise", noise)):
+        if not (getattr(plugin, "scale_invariant", False) or isinstance(plugin, NoNoise)):
+            raise ValueError(
+                f"`{name}` must be scale-invariant (class attribute scale_invariant = True) for "
+                f"{type(integrator).__name__}: {name}={type(plugin).__name__}; use EulerMaruyama()"
+            )
+
+
+def check_registered(integrator: Any, noise: Any, verb: Any, advice: str) -> None:
+    """Raises ValueError unless the noise's class registered its own kernel of the verb."""
+    if not verb.has(noise):
+        known = ", ".join(sorted(c.__name__ for c in verb.kernels))
+        raise ValueError(
+            f"`noise` must have a `{verb.__name__}` for {type(integrator).__name__} ({known} do): "
+            f"noise={type(noise).__name__}; use {advice}"
+        )
 
 
 @njit(error_model="numpy")
@@ -32,7 +60,7 @@ def join(integrator: Any, y: Any, lr: float, w: Any) -> None:
 
 
 def _trace_by_columns(noise: Any, w: Any, q: Any, z: Any, work: Any) -> Any:
-    """Any noise: |w|^2 times the squared lengths of the columns G(w) e_j; costs one `disturb` an increment."""
+    """Any noise: |w|^2 times the squared lengths of the columns of G(w), one `disturb` each."""
     unit, out = np.zeros_like(z), np.zeros_like(w)
     total = constant(w, 0.0)
     for j in range(z.size):

@@ -1,7 +1,7 @@
 """StrangGeodesic: half a drift flow, one matched geodesic noise step, half a drift flow, on exact clocks.
 
-For noise with constant isotropic trace, Sigma = sigma^2 P / |w|^2.  |w|^2 and both clocks are exact for every step;
-without a loss E<w_t, w_0> is exact, without noise the flow is; in between the weak order is 2.
+For noise with constant isotropic trace, Sigma = sigma^2 P / |w|^2.  |w|^2 and both clocks are exact for every
+step; without a loss E<w_t, w_0> is exact, without noise the flow is; in between the weak order is 2.
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from numba import njit
 from sdetheory.integrators.clocks import advance
 from sdetheory.integrators.geodesic import geodesic, step_variance, store_coefficients
 from sdetheory.integrators.half_flow import begin_flow, flow_coordinate, prepare_flow
-from sdetheory.integrators.sphere_state import join, split
+from sdetheory.integrators.sphere_state import check_registered, check_scale_invariant, join, split
 from sdetheory.lanes.dispatch import verb
 from sdetheory.lanes.vector import any_lane, constant, fma, load, store
 from sdetheory.lanes.verbs import decode, encode, extra, step, workspace
@@ -19,7 +19,8 @@ from sdetheory.models.noise import Isotropic, NoisyLinearBatch, NoNoise
 
 
 class StrangGeodesic(NamedTuple):
-    """Strang splitting on the sphere with exact clocks and a matched geodesic noise step (default for isotropic noise).
+    """Strang splitting on the sphere with exact clocks and a matched geodesic noise step (default for
+    isotropic noise).
 
     One step costs about an Euler-Maruyama step.  Needs a noise that registers `isotropic_trace`.
     Weak order 2: with h = lr wd dt and drift rate a, the bias is about (a h)^2/6 of the fluctuation.
@@ -29,10 +30,16 @@ class StrangGeodesic(NamedTuple):
     strong_order = 0.5
     calculus = "ito"
 
+    def check_fits(self, model: Any, noise: Any) -> None:
+        """Raises ValueError unless all is scale-invariant and the noise isotropic with constant trace."""
+        check_scale_invariant(self, model, noise)
+        check_registered(self, noise, isotropic_trace, "StrangFrozen() or Flow2()")
 
-# A noise with disturbance sigma P x / |w|, x = d standard normals, says so by its trace on the unit sphere; `ambient` is
-# the i-th coordinate of x, by default the increment z_i itself (v is any lane of the state, for its width).
-isotropic_trace = verb("isotropic_trace", "noise", "d")                 # -> sigma^2 (d - 1)
+
+# A noise with disturbance sigma P x / |w|, x = d standard normals, says so by its trace on the unit sphere;
+# `ambient` is the i-th coordinate of x, by default the increment z_i itself (v is any lane of the state, for
+# its width).
+isotropic_trace = verb("isotropic_trace", "noise", "d")  # -> sigma^2 (d - 1)
 
 
 def _increment(noise: Any, v: Any, z: Any, i: int) -> Any:
@@ -93,8 +100,10 @@ decode.of(StrangGeodesic)(join)
 
 
 @njit(error_model="numpy")
-def _clocks(model: Any, noise: Any, lr: float, weight_decay: float, dt: float, y: Any, memory: Any, out: Any) -> None:
-    """memory <- |w|^2 after the step, variance of the noise step, B/2; kept while every lane asks for the same.
+def _clocks(
+    model: Any, noise: Any, lr: float, weight_decay: float, dt: float, y: Any, memory: Any, out: Any
+) -> None:
+    """memory <- |w|^2 after the step, variance of the noise, B/2; kept while all lanes ask for the same.
 
     At equilibrium |w|^2 stands still, and with it everything here, the exponentials of the flow included.
     """
@@ -115,9 +124,20 @@ def _clocks(model: Any, noise: Any, lr: float, weight_decay: float, dt: float, y
 
 
 @njit(error_model="numpy")
-def strang_step(model: Any, noise: Any, lr: float, weight_decay: float, dt: float, d: int, y: Any, z: Any, work: Any,
-                seen: Any) -> None:
-    """Drift B/2, noise A, drift B/2; `seen` (2 d rows, or None) gets the directions before and after the noise.
+def strang_step(
+    model: Any,
+    noise: Any,
+    lr: float,
+    weight_decay: float,
+    dt: float,
+    d: int,
+    y: Any,
+    z: Any,
+    work: Any,
+    seen: Any,
+) -> None:
+    """Drift B/2, noise A, drift B/2; `seen` (2 d rows, or None) gets the directions before and after the
+    noise.
 
     Every substep keeps the sphere, so only the last one's length is remembered.
     """
@@ -153,7 +173,16 @@ def strang_step(model: Any, noise: Any, lr: float, weight_decay: float, dt: floa
 
 
 @step.of(StrangGeodesic)
-def _step(integrator: Any, model: Any, noise: Any, lr: float, weight_decay: float, dt: float,
-          y: Any, z: Any, work: Any) -> None:
+def _step(
+    integrator: Any,
+    model: Any,
+    noise: Any,
+    lr: float,
+    weight_decay: float,
+    dt: float,
+    y: Any,
+    z: Any,
+    work: Any,
+) -> None:
     """One splitting step."""
     strang_step(model, noise, lr, weight_decay, dt, (y.size - 24) // 2, y, z, work, None)

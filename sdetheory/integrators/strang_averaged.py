@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from sdetheory.integrators.sphere_state import join
-from sdetheory.integrators.strang import StrangGeodesic, strang_step
+from sdetheory.integrators.sphere_state import check_registered, check_scale_invariant, join
+from sdetheory.integrators.strang import StrangGeodesic, isotropic_trace, strang_step
 from sdetheory.lanes.vector import load, sqrt, store
 from sdetheory.lanes.verbs import decode, decode_view, encode, extra, step, views, workspace
 from sdetheory.models.noise import squared_norm
@@ -12,9 +12,9 @@ from sdetheory.models.noise import squared_norm
 class StrangAveraged(NamedTuple):
     """StrangGeodesic whose observations are (f before the noise step + f after it)/2.
 
-    The same paths, also weak order 2, with another error constant: 5 to 38 times smaller than at the end of a step for
-    losses that vary slowly (a half turn of the direction takes 1/(lr wd) or so), larger for concentrated laws.  States
-    and the squared norm are those at the end of the step.
+    The same paths, also weak order 2, with another error constant: 5 to 38 times smaller than at the end of a
+    step for losses that vary slowly (a half turn of the direction takes 1/(lr wd) or so), larger for
+    concentrated laws.  States and the squared norm are those at the end of the step.
     """
 
     @property
@@ -36,6 +36,11 @@ class StrangAveraged(NamedTuple):
     def weights(self) -> tuple[float, float, float]:
         """Of the values at the end of the step, before the noise and after it."""
         return 0.0, 0.5, 0.5
+
+    def check_fits(self, model: Any, noise: Any) -> None:
+        """Raises ValueError unless all is scale-invariant and the noise isotropic with constant trace."""
+        check_scale_invariant(self, model, noise)
+        check_registered(self, noise, isotropic_trace, "StrangFrozen() or Flow2()")
 
 
 @extra.of(StrangAveraged)
@@ -84,8 +89,17 @@ def _decode_view(integrator: Any, y: Any, lr: float, k: int, w: Any) -> None:
 
 
 @step.of(StrangAveraged)
-def _step(integrator: Any, model: Any, noise: Any, lr: float, weight_decay: float, dt: float,
-          y: Any, z: Any, work: Any) -> None:
+def _step(
+    integrator: Any,
+    model: Any,
+    noise: Any,
+    lr: float,
+    weight_decay: float,
+    dt: float,
+    y: Any,
+    z: Any,
+    work: Any,
+) -> None:
     """One splitting step, its middle kept."""
     d = (y.size - 24) // 4
     strang_step(model, noise, lr, weight_decay, dt, d, y, z, work, y[2 * d + 24 :])

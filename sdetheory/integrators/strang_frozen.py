@@ -3,26 +3,31 @@
 from typing import Any, NamedTuple
 
 from sdetheory.integrators.clocks import norm_after
-from sdetheory.integrators.elementary import exponential
 from sdetheory.integrators.geodesic import geodesic, matched_share, store_coefficients
 from sdetheory.integrators.half_flow import begin_flow, flow_coordinate, prepare_flow
-from sdetheory.integrators.sphere_state import join, split, trace
+from sdetheory.integrators.sphere_state import check_scale_invariant, join, split, trace
 from sdetheory.lanes.vector import constant, fma, load, store
 from sdetheory.lanes.verbs import decode, disturb, draws, encode, extra, step, workspace
 from sdetheory.models.noise import inner
 
 
 class StrangFrozen(NamedTuple):
-    """Half a drift flow, a geodesic step along G(w) z, half a drift flow; |w| by half steps with Tr Sigma at both ends.
+    """Half a drift flow, a geodesic step along G(w) z, half a drift flow; |w| by half steps with Tr Sigma at
+    both ends.
 
-    Any scale-invariant noise, also one whose trace or covariance depends on the direction: register `trace` for it, or
-    pay for one `disturb` an increment.  Weak order 1 with a small constant (2 if Sigma is isotropic with constant trace),
-    made for `Richardson`.  The tangent's length is matched as if Sigma were isotropic with the same trace.
+    Any scale-invariant noise, also one whose trace or covariance depends on the direction: register `trace`
+    for it, or pay for one `disturb` an increment.  Weak order 1 with a small constant (2 if Sigma is
+    isotropic with constant trace), made for `Richardson`.  The tangent's length is matched as if Sigma were
+    isotropic with the same trace.
     """
 
     calculus = "ito"
     strong_order = 0.5
     weak_order = 1.0
+
+    def check_fits(self, model: Any, noise: Any) -> None:
+        """Raises ValueError unless model and noise are scale-invariant."""
+        check_scale_invariant(self, model, noise)
 
 
 @extra.of(StrangFrozen)
@@ -49,8 +54,17 @@ decode.of(StrangFrozen)(join)
 
 
 @step.of(StrangFrozen)
-def _step(integrator: Any, model: Any, noise: Any, lr: float, weight_decay: float, dt: float,
-          y: Any, z: Any, work: Any) -> None:
+def _step(
+    integrator: Any,
+    model: Any,
+    noise: Any,
+    lr: float,
+    weight_decay: float,
+    dt: float,
+    y: Any,
+    z: Any,
+    work: Any,
+) -> None:
     """Norm, drift, noise, drift, norm."""
     d = y.size - 17
     w, out, g, rest, increments = y[:d], work[:d], work[d : 2 * d], work[2 * d :], z[: draws(noise, d)]
