@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from threading import Event
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -51,11 +52,12 @@ def train(
     """Train E nets for `steps` steps of SGD with weight decay; see `TrainingRecord` for what comes back.
 
     seeds: a number E (seeds 0 .. E-1), or one seed a net; a net's start and batches depend on its seed alone.
-    lr, weight_decay: a number, a callable step -> value, an array of one value a step (steps,), one a net (E,
-    1), or both (E, steps): a scan over (lr, weight_decay, init_scale) is one ensemble. batch_size examples
-    are drawn with replacement, each label replaced by a uniform one with probability label_noise, anew at
-    each step. init_scale: factor of He's start, one number or one a net. start (E, P) replaces it; with
-    first_step = n and start = record.final a run is continued bitwise as if it had not been stopped.
+    lr, weight_decay: a number, a callable step -> value, or an array with one value a step, (steps,), one a
+        net, (E, 1), or both, (E, steps): a scan over (lr, weight_decay, init_scale) is one ensemble.
+    batch_size: examples a batch, drawn with replacement; each label is replaced by a uniform one with
+        probability label_noise, anew at each step.
+    init_scale: factor of He's start, one number or one a net; start, (E, P), replaces the start.
+    first_step: number of the first step; with start = record.final a run goes on bitwise as if never stopped.
     record_every: spacing of the records, or the steps themselves; by: norms per "layer" or per "neuron".
     Raises ValueError before work on bad arguments; Diverged if every net left the finite numbers (else they
     are marked).
@@ -68,20 +70,20 @@ def train(
         net, data, members, per_step("lr", lr, len(members), first, steps),
         per_step("weight_decay", weight_decay, len(members), first, steps),
         first, steps, int(batch_size), float(label_noise), _marks(record_every, steps), segment_table(groups),
+        Event(),
     )  # fmt: skip
     parameters = _start(net, members, init_scale, start)
     workers = os.cpu_count() or 1 if threads is None else checks.integer("threads", threads, 1)
-    size = (
-        _chunk(net, len(members), run.batch_size, workers)
-        if chunk is None
-        else checks.integer("chunk", chunk, 1)
-    )
+    size = run.chunk_size(workers) if chunk is None else checks.integer("chunk", chunk, 1)
     out = run.room(len(groups))
     bar = tqdm(total=len(members) * (steps + 1), unit="net-step", disable=None if progress else True)
     parts = [slice(a, min(a + size, len(members))) for a in range(0, len(members), size)]
     # One BLAS thread each: with more, sums would depend on their number, and small products run slower.
     with bar, threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda part: run(part, parameters[part], bar.update, out), parts))
+        try:
+            list(pool.map(lambda part: run(part, parameters[part], bar.update, out), parts))
+        finally:
+            run.stop.set()  # an interrupt ends the threads at their next block
     if (out["failed"] >= 0).all():
         step = int(out["failed"].max())
         raise checks.Diverged(step, step, "every net did; reduce lr, or start from a smaller effective lr")
@@ -103,6 +105,7 @@ class _Run:
     label_noise: float
     marks: np.ndarray
     segments: np.ndarray
+    stop: Event
 
     def room(self, groups: int) -> dict[str, np.ndarray]:
         """Empty result arrays for all nets."""
@@ -111,14 +114,22 @@ class _Run:
         out = {name: np.zeros((nets, times, *size)) for name, size in sizes.items()}
         return {**out, "failed": np.full(nets, -1)}
 
+    def chunk_size(self, threads: int) -> int:
+        """Nets a chunk: their weights, gradients and activations in a few MB, and work for every thread."""
+        features = sum(layer.outputs for layer in self.net.layers if isinstance(layer, Dense))
+        fitting = _CACHE_BYTES // (8 * (2 * self.net.size + 4 * self.batch_size * features))
+        return int(min(max(fitting, 1), _LARGEST_CHUNK, -(-len(self.seeds) // threads)))
+
     def __call__(self, part: slice, w: np.ndarray, advance: Callable, out: dict[str, np.ndarray]) -> None:
         """Train the nets `part` from parameters w, in place; write their rows of the result arrays."""
         mine = {name: values[part] for name, values in out.items()}
         with np.errstate(all="ignore"):  # a diverging net is marked, not warned about
-            for count in self._chunk(part, w, mine):
+            for count in self._descend(part, w, mine):
                 advance(count)
+                if self.stop.is_set():
+                    return
 
-    def _chunk(self, part: slice, w: np.ndarray, out: dict[str, np.ndarray]) -> Iterator[int]:
+    def _descend(self, part: slice, w: np.ndarray, out: dict[str, np.ndarray]) -> Iterator[int]:
         """The loop over steps; step number `steps` measures the final state and moves nothing."""
         net, (nets, _, groups, _) = self.net, out["moments"].shape
         g = np.zeros_like(w)
@@ -219,13 +230,6 @@ def _marks(record_every: int | Sequence[int] | np.ndarray, steps: int) -> np.nda
     if (marks != np.rint(marks)).any() or marks[-1] > steps:
         raise ValueError(f"`record_every` must hold whole steps in 0 .. {steps}: record_every={marks}")
     return marks.astype(np.int64)
-
-
-def _chunk(net: Network, nets: int, batch_size: int, threads: int) -> int:
-    """Nets a chunk: their weights, gradients and activations in a few MB, and work for every thread."""
-    activations = 4 * batch_size * sum(layer.outputs for layer in net.layers if isinstance(layer, Dense))
-    fitting = _CACHE_BYTES // (8 * (2 * net.size + activations))
-    return int(min(max(fitting, 1), _LARGEST_CHUNK, -(-nets // threads)))
 
 
 def _pieces(first: int, last: int) -> Iterator[tuple[int, int]]:
