@@ -12,7 +12,7 @@ from typing import Any
 import flint
 import sympy as sp
 
-from proofs_check.points import Values, nonzero_at, points
+from proofs_check.points import Values, nonzero, points, value_at
 
 Point = Mapping[sp.Symbol, sp.Expr]
 
@@ -113,16 +113,16 @@ def zero(label: str, expr: Any, hypotheses: Given | tuple[()] = ()) -> Verdict:
         raise TypeError("hypotheses come from given(relations, example)")
     expr = rational(sp.sympify(expr))
     modulo = modulo.about(expr)
-    top, bottom = _fraction(label, expr)
     letters = _letters(expr, *modulo.polynomials, *modulo.nonzero)
+    kind = "identity modulo relations" if modulo.relations else "identity in QQ(x)"
+    point = _witness(expr, _points(modulo, letters))
+    if point is not None:
+        return Verdict(label, False, kind, expr, point)
+    top, bottom = _fraction(label, expr)
     numerator, denominator = (sp.Poly(part, *letters, domain=sp.QQ) for part in (top, bottom))
     if denominator.is_zero:
         raise Undecided(f"{label}: division by zero")
     divided_by = tuple(f.as_expr() for f, _ in denominator.factor_list()[1])
-    kind = "identity modulo relations" if modulo.relations else "identity in QQ(x)"
-    for point in _points(modulo, letters, denominator):
-        if nonzero_at(numerator, point):
-            return Verdict(label, False, kind, numerator.as_expr(), point, divided_by)
     quotients, relations = _membership(label, numerator, modulo)
     if not flint_agrees(expr, relations, quotients, denominator.as_expr()):
         raise Undecided(f"{label}: the two libraries disagree")
@@ -179,17 +179,27 @@ def _groebner(
     return quotients, rest, tuple(basis.exprs)
 
 
-def _points(
-    modulo: Given, letters: Sequence[sp.Symbol], denominator: sp.Poly, count: int = 3
-) -> list[Values]:
-    """Points that satisfy the hypotheses and divide by nothing zero; with positive letters first."""
-    avoid = [*(sp.Poly(e, *letters, domain=sp.QQ) for e in modulo.nonzero), denominator]
+def _points(modulo: Given, letters: Sequence[sp.Symbol]) -> list[Values]:
+    """Points that satisfy the hypotheses, those with positive letters first."""
     every = points(modulo.polynomials, modulo.nonzero, letters, modulo.example)
-    good = [point for point in every if all(nonzero_at(poly, point) for poly in avoid)]
-    if not good:
+    good = [p for p in every if all(nonzero(value_at(e, p)) for e in modulo.nonzero)]
+    return sorted(good, key=lambda p: not all(v > 0 for v in p.values()))
+
+
+def _witness(expr: sp.Expr, where: Sequence[Values]) -> Values | None:
+    """A point at which the expression is defined and not zero; Undecided when it is defined at no point."""
+    defined = 0
+    for point in where:
+        try:
+            value = value_at(expr, point)
+        except ZeroDivisionError:
+            continue
+        if nonzero(value):
+            return point
+        defined += 1
+    if not defined:
         raise Undecided("no point satisfies the hypotheses without dividing by zero")
-    last = good[-1:] if modulo.example else []  # the author's own example, which may lie on another branch
-    return sorted(good, key=lambda p: not all(v > 0 for v in p.values()))[:count] + last
+    return None
 
 
 # -- the second route

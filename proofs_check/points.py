@@ -74,14 +74,28 @@ def evaluate(poly: sp.Poly, values: Mapping[sp.Symbol, Any]) -> Any:
     return total
 
 
+def value_at(expr: sp.Expr, values: Mapping[sp.Symbol, Any]) -> Any:
+    """The value of a rational expression at rationals and balls; ZeroDivisionError where it is not
+    defined.
+    """
+    if expr.is_Symbol:
+        return values[expr]
+    if expr.is_Rational:
+        return exact(expr)
+    if expr.is_Pow:
+        base, n = value_at(expr.base, values), int(expr.exp)
+        if n < 0 and not nonzero(base):
+            raise ZeroDivisionError(f"{expr.base} may be zero")
+        return base**n
+    total = value_at(expr.args[0], values)
+    for part in expr.args[1:]:
+        total = total + value_at(part, values) if expr.is_Add else total * value_at(part, values)
+    return total
+
+
 def nonzero(value: Any) -> bool:
     """Whether a rational is not zero, or a ball certainly excludes zero."""
     return bool(value != 0)
-
-
-def nonzero_at(poly: sp.Poly, values: Mapping[sp.Symbol, Any]) -> bool:
-    """Whether a polynomial is certainly not zero at a point."""
-    return nonzero(evaluate(poly, values))
 
 
 def _fill(values: Values, steps: Sequence[Step]) -> bool:
