@@ -35,7 +35,7 @@ def solve(model: Any, dynamics: GradientFlow, w0: Any, ts: Any, integrator: DOP8
     `sdetheory.simulate` calls this for integrators with error control and checks its arguments first.
     Raises ValueError for invalid input, Diverged when no path reached ts[-1] (a part of them is marked instead).
     """
-    w0 = np.atleast_2d(checks.finite("w0", w0))
+    w0 = np.array(np.atleast_2d(checks.finite("w0", w0)))  # a copy: writable, so that every start is one compiled type
     ts = checks.increasing("ts", ts)
     weight_decay = checks.real("weight_decay", dynamics.weight_decay) if np.isscalar(dynamics.weight_decay) else None
     if weight_decay is None:

@@ -7,7 +7,7 @@ def layers_of(w, widths):
     """[W_1, ..., W_N] from flat weights, by counting."""
     layers, start = [], 0
     for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
-        layers.append(np.array(w[start : start + inputs * outputs]).reshape(outputs, inputs))
+        layers.append(np.asarray(w[start : start + inputs * outputs]).reshape(outputs, inputs))
         start += inputs * outputs
     return layers
 

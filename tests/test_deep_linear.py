@@ -49,8 +49,11 @@ def build(widths, inputs, targets, loss):
 
 def close(found, expected, scale=1.0, tolerance=1e-11):
     """|found - expected| <= tolerance max(1, scale), entry by entry."""
-    error = np.abs(np.asarray(found) - expected).max(initial=0.0)
-    assert error <= tolerance * max(1.0, scale), f"{found} against {expected}: error {error:.3g}"
+    gaps = np.abs(np.asarray(found) - expected)
+    error = gaps.max(initial=0.0)
+    with np.printoptions(threshold=12, edgeitems=2):
+        said = f"{found} against {expected}: error {error:.3g} at {np.unravel_index(gaps.argmax(), gaps.shape)}"
+    assert error <= tolerance * max(1.0, scale), said
 
 
 @given(problems())

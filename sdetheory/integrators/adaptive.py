@@ -9,12 +9,13 @@ from sdetheory.integrators.dop853 import (
     EPSILON,
     SLOT,
     SLOTS,
+    STAGES,
+    TERMS,
     error_norm,
     finish,
     first_step,
     interpolate,
     polynomials,
-    slopes,
     start_norms,
     step_factor,
     trial_step,
@@ -25,14 +26,19 @@ from sdetheory.lanes.cache import compiled
 from sdetheory.lanes.vector import any_lane, float_rows, lane_array, load, select, store
 
 RUNNING, DONE, FAILED = 0, 1, 2
-ONE = np.ones(1)
+EULER = np.ones(1)
 SMALLEST = 1e-300                     # a step below this, or below 10 ulps of the time, has underflowed
 # First rows of the memory, one number a lane: the step being tried (with the minus of the descent), the fraction of it
 # that is wanted, marks of chosen and of due lanes (1.0), three norms, time, time after the step, next step size.
 STEP, FRACTION, CHOSEN, DUE, NORMS, TIME, AFTER, NEXT, HEAD = 0, 1, 2, 3, 4, 7, 8, 9, 10
 # The vectors that follow, d rows each: state, end of the step, stage, slopes, dense polynomials, state shown.
 Y, NEW, STAGE, SLOPES, DENSE, SHOWN, SEEN = 0, 1, 2, 3, 3 + SLOTS, 10 + SLOTS, 11 + SLOTS
-MEMBER, MARK, REJECTED = 0, 1, 2      # rows of `numbers`: member in the lane (-1: none), next entry of ts, flag
+# Rows of `numbers`: member in the lane (-1: none), next entry of ts, flag; and the head of the queue.
+MEMBER, MARK, REJECTED, QUEUE = 0, 1, 2, 3
+# A phase is the slope being computed: 1 ... 11 of a step, 12 at its end, 13 ... 15 for dense output, or one of these.
+SLOPE_OF_START, SLOPE_AHEAD, STOP = 16, 17, 18
+LAST, LAST_EXTRA = 12, 15
+NOTHING, END, INSIDE = 0, 1, 2        # what is due: nothing, the end of a step, a time inside a step
 
 
 class Memory(NamedTuple):
@@ -40,7 +46,7 @@ class Memory(NamedTuple):
 
     lanes: np.ndarray                 # (rows,) lane array
     rows: np.ndarray                  # (rows, W) the same memory, number by number
-    numbers: np.ndarray               # (3, W) int64
+    numbers: np.ndarray               # (4, W) int64
     d: int
     observers: int
 
@@ -58,7 +64,7 @@ class Results(NamedTuple):
 def make_memory(d: int, observers: int, scratch: int, width: int) -> Memory:
     """Zeroed memory for states of d rows."""
     lanes = lane_array(HEAD + SEEN * d + observers + scratch, width)
-    return Memory(lanes, float_rows(lanes), np.zeros((3, width), np.int64), d, observers)
+    return Memory(lanes, float_rows(lanes), np.zeros((4, width), np.int64), d, observers)
 
 
 @njit(inline="always")
@@ -75,23 +81,76 @@ def _work(memory):
 
 @compiled
 def advance(tag, integrator, model, observers, weight_decay, ts, starts, memory, results):
-    """Carry all members `starts` (members, d) from 0 to ts[-1] and record at ts."""
-    queue, end = 0, ts[-1]
+    """Carry all members `starts` (members, d) from 0 to ts[-1] and record at ts.
+
+    The model is called in this one place; `_after` says where next.  (Small to compile: the rest is shared by all models.)
+    """
+    d, lanes, work = memory.d, memory.lanes, _work(memory)
     for lane in range(memory.numbers.shape[1]):
         _park(memory, starts, lane)
-    while True:
-        busy = _busy(memory)
-        if queue < starts.shape[0] and busy < memory.numbers.shape[1]:
-            queue = _fill(memory, starts, queue)
-            _start(integrator, model, weight_decay, end, memory, results)
-            _deliver(model, observers, weight_decay, ts, memory, results)
-        elif busy == 0:
-            return
-        else:
-            _attempt(integrator, model, weight_decay, end, memory, results)
-            _deliver(model, observers, weight_decay, ts, memory, results)
-            _move_on(memory)
-        _release(memory, results, starts, end)
+    memory.numbers[QUEUE, 0] = 0
+    phase = _begin(ts[-1], starts, memory)
+    while phase != STOP:
+        if phase < SLOPE_OF_START and phase != LAST:
+            _stage(phase, memory)
+        place, slope = _place(phase), _slope(phase)
+        force(model, 1.0, weight_decay, lanes[HEAD + place * d : HEAD + (place + 1) * d],
+              lanes[HEAD + slope * d : HEAD + (slope + 1) * d], work)
+        phase = _after(phase, integrator, observers, ts, starts, memory, results)
+
+
+@njit(error_model="numpy")
+def _place(phase):
+    """Which vector the slope of this phase is taken at."""
+    return Y if phase == SLOPE_OF_START else NEW if phase == LAST else STAGE
+
+
+@njit(error_model="numpy")
+def _slope(phase):
+    """Which vector the slope of this phase goes to."""
+    return NEW if phase == SLOPE_OF_START or phase == SLOPE_AHEAD else SLOPES + SLOT[phase]
+
+
+@njit(error_model="numpy")
+def _begin(end, starts, memory):
+    """Fill empty lanes, or begin a step in the busy ones; returns the phase of the slope needed next."""
+    busy = _busy(memory)
+    if memory.numbers[QUEUE, 0] < starts.shape[0] and busy < memory.numbers.shape[1]:
+        _fill(memory, starts)
+        return SLOPE_OF_START
+    if busy == 0:
+        return STOP
+    _choose_steps(end, memory)
+    return 1
+
+
+@njit(error_model="numpy")
+def _after(phase, integrator, observers, ts, starts, memory, results):
+    """What to do with the slope just computed; returns the phase of the slope needed next."""
+    end = ts[-1]
+    if phase == SLOPE_OF_START:
+        _look_ahead(integrator, end, memory)
+        return SLOPE_AHEAD
+    if phase == SLOPE_AHEAD:
+        _first_steps(integrator, end, memory, results)
+        _deliver(phase == LAST_EXTRA, observers, ts, memory, results)
+    elif phase == LAST - 1:
+        if _judge_all(integrator, memory, results):
+            return LAST
+    elif phase < LAST or (phase == LAST and _mark_due(ts, memory) == INSIDE) or LAST < phase < LAST_EXTRA:
+        return phase + 1
+    else:
+        _deliver(phase == LAST_EXTRA, observers, ts, memory, results)
+        _move_on(memory)
+    _release(memory, results, starts, end)
+    return _begin(end, starts, memory)
+
+
+@njit(error_model="numpy")
+def _stage(s, memory):
+    """The state at which slope s (from 0) is taken."""
+    combine(_group(memory, Y, NEW), load(memory.lanes, STEP), STAGES[s], TERMS[s], _group(memory, SLOPES, DENSE),
+            _group(memory, STAGE, SLOPES))
 
 
 @njit(error_model="numpy")
@@ -114,9 +173,9 @@ def _park(memory, starts, lane):
 
 
 @njit(error_model="numpy")
-def _fill(memory, starts, queue):
-    """Members from the queue go to the empty lanes, which are chosen; returns the queue's new head."""
-    rows, numbers = memory.rows, memory.numbers
+def _fill(memory, starts):
+    """Members from the queue go to the empty lanes, which are chosen."""
+    rows, numbers, queue = memory.rows, memory.numbers, memory.numbers[QUEUE, 0]
     for lane in range(numbers.shape[1]):
         rows[CHOSEN, lane] = 0.0
         if numbers[MEMBER, lane] < 0 and queue < starts.shape[0]:
@@ -126,16 +185,14 @@ def _fill(memory, starts, queue):
             for i in range(memory.d):
                 rows[HEAD + i, lane] = starts[queue, i]
             queue += 1
-    return queue
+    numbers[QUEUE, 0] = queue
 
 
 @njit(error_model="numpy")
-def _start(integrator, model, weight_decay, end, memory, results):
-    """First slopes and step sizes of the chosen lanes; `new` is their start."""
-    rows, lanes, d, work = memory.rows, memory.lanes, memory.d, _work(memory)
-    y, new = _group(memory, Y, NEW), _group(memory, NEW, STAGE)
-    stage, slope = _group(memory, STAGE, SLOPES), _group(memory, SLOPES, SLOPES + 1)
-    force(model, 1.0, weight_decay, y, new, work)
+def _look_ahead(integrator, end, memory):
+    """Slopes of the chosen lanes' starts (in `new`) become their first; one Euler step ahead into the stage."""
+    rows, lanes, d = memory.rows, memory.lanes, memory.d
+    y, new, slope = _group(memory, Y, NEW), _group(memory, NEW, STAGE), _group(memory, SLOPES, SLOPES + 1)
     chosen = load(lanes, CHOSEN) > 0.5
     for i in range(d):
         store(slope, i, select(chosen, load(new, i), load(slope, i)))
@@ -143,9 +200,15 @@ def _start(integrator, model, weight_decay, end, memory, results):
     for lane in range(rows.shape[1]):
         size, speed = np.sqrt(rows[NORMS, lane] / d), np.sqrt(rows[NORMS + 1, lane] / d)
         rows[STEP, lane] = -trial_step(size, speed, end)
-    combine(y, load(lanes, STEP), ONE, 1, slope, stage)
-    force(model, 1.0, weight_decay, stage, new, work)
-    start_norms(y, slope, new, integrator.rtol, integrator.atol, lanes[NORMS : NORMS + 3])
+    combine(y, load(lanes, STEP), EULER, TERMS[1], slope, _group(memory, STAGE, SLOPES))
+
+
+@njit(error_model="numpy")
+def _first_steps(integrator, end, memory, results):
+    """First step sizes of the chosen lanes from the slope ahead (in `new`); then `new` is their start."""
+    rows, d = memory.rows, memory.d
+    y, new, slope = _group(memory, Y, NEW), _group(memory, NEW, STAGE), _group(memory, SLOPES, SLOPES + 1)
+    start_norms(y, slope, new, integrator.rtol, integrator.atol, memory.lanes[NORMS : NORMS + 3])
     for lane in range(rows.shape[1]):
         if rows[CHOSEN, lane] > 0.5:
             speed, change = np.sqrt(rows[NORMS + 1, lane] / d), np.sqrt(rows[NORMS + 2, lane] / d)
@@ -158,10 +221,9 @@ def _start(integrator, model, weight_decay, end, memory, results):
 
 
 @njit(error_model="numpy")
-def _attempt(integrator, model, weight_decay, end, memory, results):
-    """One step tried in every lane; accepted lanes are chosen."""
-    rows, lanes, d, work = memory.rows, memory.lanes, memory.d, _work(memory)
-    y, new, k = _group(memory, Y, NEW), _group(memory, NEW, STAGE), _group(memory, SLOPES, DENSE)
+def _choose_steps(end, memory):
+    """The step each busy lane tries."""
+    rows = memory.rows
     for lane in range(rows.shape[1]):
         rows[CHOSEN, lane] = 0.0
         if memory.numbers[MEMBER, lane] >= 0:
@@ -170,16 +232,21 @@ def _attempt(integrator, model, weight_decay, end, memory, results):
                 size = max(size, _least(time))
             rows[AFTER, lane] = min(time + size, end)
             rows[STEP, lane] = time - rows[AFTER, lane]
-    step = load(lanes, STEP)
-    slopes(model, weight_decay, y, step, k, _group(memory, STAGE, SLOPES), work, 1, 12)
-    norm3, norm5 = finish(y, step, k, new, integrator.rtol, integrator.atol)
+
+
+@njit(error_model="numpy")
+def _judge_all(integrator, memory, results):
+    """The end of the step and its error in every lane; accepted lanes are chosen. Is there one?"""
+    lanes, chosen = memory.lanes, False
+    k, new = _group(memory, SLOPES, DENSE), _group(memory, NEW, STAGE)
+    norm3, norm5 = finish(_group(memory, Y, NEW), load(lanes, STEP), k, new, integrator.rtol, integrator.atol)
     store(lanes, NORMS, norm3)
     store(lanes, NORMS + 1, norm5)
-    for lane in range(rows.shape[1]):
+    for lane in range(memory.rows.shape[1]):
         if memory.numbers[MEMBER, lane] >= 0:
             _judge(memory, results.counts, lane)
-    if any_lane(load(lanes, CHOSEN) > 0.5):
-        force(model, 1.0, weight_decay, new, k[SLOT[12] * d : (SLOT[12] + 1) * d], work)
+            chosen |= memory.rows[CHOSEN, lane] > 0.5
+    return chosen
 
 
 @njit(error_model="numpy")
@@ -206,23 +273,16 @@ def _judge(memory, counts, lane):
 
 
 @njit(error_model="numpy")
-def _deliver(model, observers, weight_decay, ts, memory, results):
+def _deliver(dense, observers, ts, memory, results):
     """Record the chosen lanes at every time of ts that their step has reached, by dense output inside the step."""
-    ready = False
-    while True:
-        due, inside = _mark_due(ts, memory)
-        if not due:
-            return
-        y, new, shown = _group(memory, Y, NEW), _group(memory, NEW, STAGE), _group(memory, SHOWN, SEEN)
-        step, dense = load(memory.lanes, STEP), _group(memory, DENSE, SHOWN)
-        if inside and not ready:
-            k = _group(memory, SLOPES, DENSE)
-            slopes(model, weight_decay, y, step, k, _group(memory, STAGE, SLOPES), _work(memory), 13, 16)
-            polynomials(y, new, step, k, dense)
-            ready = True
+    y, new, shown = _group(memory, Y, NEW), _group(memory, NEW, STAGE), _group(memory, SHOWN, SEEN)
+    output = _group(memory, DENSE, SHOWN)
+    if dense:
+        polynomials(y, new, load(memory.lanes, STEP), _group(memory, SLOPES, DENSE), output)
+    while _mark_due(ts, memory) != NOTHING:
         fraction = load(memory.lanes, FRACTION)
-        if ready:
-            interpolate(y, fraction, dense, shown)
+        if dense:
+            interpolate(y, fraction, output, shown)
         for i in range(memory.d):
             store(shown, i, select(fraction == 1.0, load(new, i), load(shown, i)))
         record(observers, shown, memory.lanes, HEAD + SEEN * memory.d)
@@ -233,18 +293,18 @@ def _deliver(model, observers, weight_decay, ts, memory, results):
 
 @njit(error_model="numpy")
 def _mark_due(ts, memory):
-    """Mark the chosen lanes with a time to record, and the fraction of their step where it lies."""
-    rows, due, inside = memory.rows, False, False
+    """Mark the chosen lanes with a time to record, and the fraction of their step where it lies; NOTHING, END, INSIDE."""
+    rows, found = memory.rows, NOTHING
     for lane in range(rows.shape[1]):
         rows[FRACTION, lane], rows[DUE, lane] = 1.0, 0.0
         mark, after = memory.numbers[MARK, lane], rows[AFTER, lane]
         if rows[CHOSEN, lane] > 0.5 and mark < ts.size and ts[mark] <= after:
             rows[DUE, lane] = 1.0
-            due = True
+            found = max(found, END)
             if ts[mark] < after:
                 rows[FRACTION, lane] = (ts[mark] - rows[TIME, lane]) / (after - rows[TIME, lane])
-                inside = True
-    return due, inside
+                found = INSIDE
+    return found
 
 
 @njit(error_model="numpy")

@@ -11,7 +11,6 @@ from numba import njit
 
 from sdetheory import checks
 from sdetheory.integrators.dop853_tableau import B, D, E3, E5, A
-from sdetheory.integrators.stages import combine, force
 from sdetheory.lanes.vector import absolute, constant, fma, load, maximum, store
 
 
@@ -53,18 +52,9 @@ def _packed(rows: np.ndarray) -> np.ndarray:
     return packed
 
 
-STAGE, ERROR, DENSE = _packed(A), _packed(np.stack([B, E3, E5])), _packed(D)
-TERMS = np.array([row.nonzero()[0].max(initial=-1) + 1 for row in STAGE])
+STAGES, ERROR, DENSE = _packed(A), _packed(np.stack([B, E3, E5])), _packed(D)
+TERMS = np.array([row.nonzero()[0].max(initial=-1) + 1 for row in STAGES])
 STEP_TERMS = int(TERMS[12])
-
-
-@njit(error_model="numpy")
-def slopes(model, weight_decay, y, h, k, at, work, first, last):
-    """Slopes first, ..., last-1 (counted from 0) of a step h from y; slope 0 must stand in slot 0 of `k`."""
-    d = y.size
-    for s in range(first, last):
-        combine(y, h, STAGE[s], TERMS[s], k, at)
-        force(model, 1.0, weight_decay, at, k[SLOT[s] * d : (SLOT[s] + 1) * d], work)
 
 
 @njit(error_model="numpy")
@@ -92,7 +82,7 @@ def finish(y, h, k, new, rtol, atol):
 
 @njit(error_model="numpy")
 def polynomials(y, new, h, k, dense):
-    """The seven dense-output polynomials of an accepted step, d rows each; slopes 12..15 must be there."""
+    """The seven dense-output polynomials of an accepted step, d rows each; slopes 12 ... 15 must be there."""
     d = y.size
     for i in range(d):
         jump = load(new, i) - load(y, i)
