@@ -19,6 +19,7 @@ THEORIES = (
     "scale_invariance", "norm_equation", "equilibrium", "finite_steps", "sphere_models", "chain",
     "imbalance", "noisy_layers",
     "modes",
+    "batch_norm",
 )  # fmt: skip
 __all__ = [
     "CLAIMS", "THEORIES", "Claim", "Derivation", "Given", "Gram", "Ito", "Outcome", "Undecided", "Vector",

@@ -7,7 +7,7 @@ from proofs_check.against import equal, obeys
 from proofs_check.face import Face
 from proofs_check.judge import given, zero
 from proofs_check.normalised import HALF, LLA, SMD, Checks, claim, g, norm_map, product, w
-from proofs_check.systems import R, sgd_step
+from proofs_check.systems import R, sgd_step, weight_decay_sde
 from proofs_check.vectors import Gram, letters
 from sdetheory.predictions import intrinsic_lr as predicted
 from sdetheory.predictions.intrinsic_lr import (
@@ -15,6 +15,7 @@ from sdetheory.predictions.intrinsic_lr import (
     lr,
     mean_fourth,
     mean_square,
+    trace,
     unit_squared_gradient,
     weight_decay,
 )
@@ -158,3 +159,26 @@ def norm_fluctuation(independent: bool = True, linearised_step: bool = True) -> 
         return [(after - variance).subs(star)]
 
     yield obeys("relative variance", predicted.squared_norm_fluctuation, stays)
+
+
+@claim(
+    "I47",
+    "stationary SGD has lr (G + N) = wd (2 - lr wd) E|w|^2; the SDE has lr N = 2 wd E|w|^2",
+    "any dimension, any stationary law; G = E|grad L|^2, N = E Tr Sigma at w",
+    "Li, Malladi, Arora 2021",
+    given=["the second moments of the stationary law are finite"],
+    latex=r"\eta(G+N)=\lambda(2-\eta\lambda)E\|w\|^2,\qquad \eta N=2\lambda E\|W\|^2",
+)
+def energy_balance(tangent: bool = True, stationary: bool = True) -> Checks:
+    """The mean of the norm step, |g|^2 having mean G + N, and of the drift of |W|^2, S/|W|^2 having mean
+    N.
+    """
+    G, N, mean = sp.symbols("G N E_R")
+    change = sp.S.Zero if stationary else sp.Symbol("change")
+    dot = Gram(w_w=mean, g_g=G + N, **({"g_w": 0} if tangent else {}))
+    after = sgd_step(w, g, lr, weight_decay)
+    yield equal(
+        "SGD", (dot(after, after) - mean - change) / lr, lr * (G + N) - weight_decay * (2 - product) * mean
+    )
+    drift = weight_decay_sde(tangent).ito.generator(R).subs({trace: N * R}, simultaneous=True)
+    yield equal("SDE", (sp.expand(drift).subs(R, mean) - change) / lr, lr * N - 2 * weight_decay * mean)

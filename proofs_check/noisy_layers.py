@@ -88,3 +88,19 @@ def label_noise(stationary: bool = True, independent: bool = True) -> Checks:
     yield obeys(
         "rate", predicted.label_noise_imbalance_rate, lambda f: [f.value - lr**2 * mean_square], modulo
     )
+
+
+@claim(
+    "D29",
+    "interpolating data freeze the imbalance at the minimum: every batch has slope 0 there",
+    "every depth, every batch",
+    "derived",
+    latex=r"y=x\ \Rightarrow\ D'_{ij}=D_{ij}",
+)
+def interpolation(interpolating: bool = True, minimum: bool = True) -> Checks:
+    """The slope of a W^2 - 2 b W at W = 1 with b = a, put into D9."""
+    a, b = sp.symbols("a b")
+    label = a if interpolating else b
+    g = sp.diff(a * W**2 - 2 * label * W, W).subs({W: 1} if minimum else {})
+    after = [sgd_step(w, pull_of(g, w), lr, 0) for w in (wi, wj)]
+    yield equal("D'", after[0] ** 2 - after[1] ** 2, wi**2 - wj**2)

@@ -4,10 +4,11 @@ import sympy as sp
 
 from proofs_check.against import equal, obeys
 from proofs_check.face import Face
-from proofs_check.field import Derivation
+from proofs_check.field import Derivation, Ito, coordinates
 from proofs_check.judge import zero
 from proofs_check.normalised import LLA, Checks, claim, gamma_drift, gamma_of_R, product
-from proofs_check.systems import R, c, r, weight_decay_sde
+from proofs_check.systems import R, c, r, sde_drift, weight_decay_sde
+from proofs_check.vectors import Gram, letters
 from sdetheory.predictions import intrinsic_lr as predicted
 from sdetheory.predictions.intrinsic_lr import gamma0, gamma_now, lr, lr_log_rate, t, trace, weight_decay
 
@@ -181,3 +182,26 @@ def brackets(tangent: bool = True, same_start: bool = True) -> Checks:
         distance,
         companions=[sp.exp(-4 * product * t)],
     )
+
+
+@claim(
+    "I56",
+    "a loss invariant to rescaling each layer gives each its own gamma equation, with its block of the trace",
+    "any number of layers and widths, constant lr, pathwise; one layer against all the others",
+    "derived from I9",
+    latex=r"\tfrac{d\gamma^{(i)}}{dt}=-4\eta\lambda\gamma^{(i)}+2\,\mathrm{Tr}\,\Sigma^{(i)}",
+)
+def layerwise(layer_invariant: bool = True) -> Checks:
+    """|W_1|^2 of W = W_1 + W_2 (orthogonal blocks): only its own gradient and its own block of the noise
+    enter.
+    """
+    one, rest, g_one, g_rest = letters("one rest gone grest")
+    known = {"one_one": R, "one_rest": 0, "grest_one": 0, "gone_rest": 0} | (
+        {"gone_one": 0} if layer_invariant else {}
+    )
+    drift = sde_drift(one + rest, g_one + g_rest, lr, weight_decay)
+    block = lr**2 * trace / R  # trace of the block of Sigma_W, homogeneous in W_1
+    radial = Gram(one_one=0 if layer_invariant else sp.Symbol("S_radial"))
+    rates, brackets = coordinates(Gram(**known), drift, radial, {R: 2 * one}, {R: 2 * block})
+    ito = Ito({R: Derivation({R: 1})}, rates, brackets)
+    yield equal("gamma of one layer", ito.generator(gamma_of_R), predicted.gamma_rate, gamma=gamma_of_R)

@@ -8,6 +8,7 @@ from proofs_check.field import Derivation, Ito
 from proofs_check.judge import given, zero
 from proofs_check.normalised import HALF, Checks, claim, g, gamma_of_R, w
 from proofs_check.systems import R, c, r, sgd_step, weight_decay_sde
+from proofs_check.vectors import letters
 from sdetheory.predictions import intrinsic_lr as predicted
 from sdetheory.predictions.intrinsic_lr import gamma_now, lr, t, trace, weight_decay
 
@@ -96,3 +97,28 @@ def von_mises_fisher(tangent: bool = True, stationary: bool = True) -> Checks:
     modulo = given([rest], example, nonzero=[lr]) if stationary else ()
     yield obeys("kappa^2", predicted.vmf_concentration, lambda f: [f.power(2) - kappa**2], modulo)
     yield obeys("beta^2", predicted.inverse_temperature, lambda f: [f.power(2) * k**2 - kappa**2], modulo)
+
+
+@claim(
+    "I31",
+    "isotropic noise: the direction has the stationary law exp(-beta L), beta = 2/(effective lr sigma^2)",
+    "every dimension and every scale-invariant loss; Bingham for the Rayleigh quotient",
+    "detailed balance on the sphere",
+    given=["a density without probability flux is stationary"],
+    latex=r"p(\bar w)\propto e^{-\beta L(\bar w)},\quad \beta=2/(\eta_e\sigma^2)",
+)
+def detailed_balance(isotropic: bool = True, stationary: bool = True) -> Checks:
+    """Flux -etae grad L - (etae^2 sigma^2/2) grad ln p on the sphere; beta^2 at the equilibrium effective
+    lr.
+    """
+    speed, d, sigma = sp.Symbol("etae"), predicted.dimension, predicted.noise
+    gradient, other = letters("gradL other")
+    beta = 2 / (speed * sigma**2)
+    flux = -speed * gradient - (speed**2 * sigma**2 / 2) * ((-beta) * (gradient if isotropic else other))
+    for name, v in flux.items():
+        yield zero(f"flux along {name}", v)
+    at_rest = predicted.equilibrium_effective_lr.at(trace=sigma**2 * (d - 1)) ** 2
+    modulo = (
+        given([speed**2 - at_rest], {speed: 1, lr: 1, weight_decay: 2, sigma: 2, d: 2}) if stationary else ()
+    )
+    yield obeys("beta", predicted.inverse_temperature, lambda f: [f.power(2) - beta**2], modulo)

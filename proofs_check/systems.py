@@ -186,6 +186,25 @@ def goe_variances(E: sp.Matrix) -> dict[sp.Symbol, int]:
     return {E[i, j]: 2 if i == j else 1 for i in range(E.rows) for j in range(i, E.rows)}
 
 
+# -- batch normalisation
+
+
+def normalised(z: Sequence[Any], epsilon: Any) -> list[Any]:
+    """(z_b - mean)/sqrt(variance + epsilon) over a batch, biased variance."""
+    mean = sp.Add(*z) / len(z)
+    variance = sp.Add(*((x - mean) ** 2 for x in z)) / len(z)
+    return [(x - mean) / sp.sqrt(variance + epsilon) for x in z]
+
+
+def normalised_backward(
+    slope: Any, value: Any, total: Any, correlation: Any, size: Any, deviation: Any
+) -> Any:
+    """dL/dz_b = (d_b - D/B - zhat_b Z/B)/q: d = dL/dzhat, D = sum d, Z = sum d zhat, q^2 = variance +
+    epsilon.
+    """
+    return (slope - total / size - value * correlation / size) / deviation
+
+
 # -- deep linear networks
 
 
@@ -223,8 +242,10 @@ def pseudo_huber(residual: Any) -> Any:
 
 
 def network_loss(
-    layers: Sequence[sp.Matrix], inputs: sp.Matrix, targets: sp.Matrix, penalty: Callable[[Any],
-    Any] = half_square
+    layers: Sequence[sp.Matrix],
+    inputs: sp.Matrix,
+    targets: sp.Matrix,
+    penalty: Callable[[Any], Any] = half_square,
 ) -> sp.Expr:
     """The sum over entries of penalty(R), R = W_N ... W_1 X - Y; with the half square, (1/2)|R|_F^2."""
     residual = end_to_end(layers) * inputs - targets
