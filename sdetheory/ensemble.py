@@ -10,10 +10,11 @@ import numpy as np
 class Ensemble:
     """Observed values of an ensemble of paths.
 
-    ts (T,); values: name -> (paths, T); states (paths, T, d) or None; final (paths, d): the state after the last
-    step; diverged (paths,) and diverged_step (paths,), the step after which a path first was non-finite (-1: never);
-    how: parameters, seed, versions and digest of the sources; views: name -> (views, paths, T), what was seen of each
-    state of an integrator that carries several (Richardson: fine and coarse), of which `values` is the combination.
+    ts (T,); values: name -> (paths, T); states (paths, T, d) or None; final (paths, d): the state after the
+    last step; diverged (paths,) and diverged_step (paths,), the step after which a path first was non-finite
+    (-1: never); how: parameters, seed, versions and digest of the sources; views: name -> (views, paths, T),
+    what was seen of each state of an integrator that carries several (Richardson: fine and coarse), of which
+    `values` is the combination.
     """
 
     ts: np.ndarray
@@ -45,4 +46,5 @@ class Ensemble:
 
     def __repr__(self) -> str:
         kept = ", ".join(self.values) or "nothing"
-        return f"<Ensemble: {len(self.final)} paths, {self.ts.size} times, {kept} observed, {self.diverged.sum()} diverged>"
+        size = f"{len(self.final)} paths, {self.ts.size} times"
+        return f"<Ensemble: {size}, {kept} observed, {self.diverged.sum()} diverged>"

@@ -96,8 +96,9 @@ def step(
 ) -> np.ndarray:
     """The state (d,) one step after w (d,), with the increments z given.
 
-    rule: an integrator, or dynamics with constant rates (then lr and weight_decay are its own, and the integrator the
-    default one).  z: (n,), or (substeps, n) for an integrator that consumes several base increments a step.
+    rule: an integrator, or dynamics with constant rates (then lr and weight_decay are its own, and the
+    integrator the default one).  z: (n,), or (substeps, n) for an integrator that consumes several base
+    increments a step.
     """
     w = _state(w)
     model, noise = canonical(model, w.size), canonical(NoNoise() if noise is None else noise, w.size)

@@ -1,4 +1,6 @@
-"""Plug-ins as the kernels want them: NamedTuples of floats, integers, contiguous arrays and other plug-ins."""
+"""Plug-ins as the kernels want them: NamedTuples of floats, integers, contiguous arrays and other
+plug-ins.
+"""
 
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""Run an ensemble: any model, dynamics, noise and integrator, from an address (seed, path, step) that reproduces it."""
+"""Run an ensemble: any model, dynamics, noise and integrator, from an address (seed, path, step) that
+reproduces it.
+"""
 
 import dataclasses
 import hashlib
@@ -45,14 +47,14 @@ def simulate(
 ) -> Ensemble:
     """Integrate `dynamics` of `model` from `w0` and record at the times `ts`.
 
-    w0: (d,) for one start shared by `paths` paths (default 1), or (paths, d).  ts: increasing, multiples of `dt`, may
-    include 0; time is measured in steps for GradientDescent, SGD and WeightDecaySDE.  observe: observers, or a mapping
-    from the names wanted to observers.  coarsen=m: one step of `dt` uses the sum of the increments that m steps of
-    dt/m use.  Paths are numbered from `first_path`; path number and seed fix the noise, whatever else runs.
-    progress: None shows a bar on a terminal when the run is long.
+    w0: (d,) for one start shared by `paths` paths (default 1), or (paths, d).  ts: increasing, multiples of
+    `dt`, may include 0; time is measured in steps for GradientDescent, SGD and WeightDecaySDE.  observe:
+    observers, or a mapping from the names wanted to observers.  coarsen=m: one step of `dt` uses the sum of
+    the increments that m steps of dt/m use.  Paths are numbered from `first_path`; path number and seed fix
+    the noise, whatever else runs. progress: None shows a bar on a terminal when the run is long.
 
-    Raises ValueError for invalid input, TypeError for a plug-in without the kernel it needs, Diverged when every path
-    became non-finite (a part of the paths is marked in the result instead).
+    Raises ValueError for invalid input, TypeError for a plug-in without the kernel it needs, Diverged when
+    every path became non-finite (a part of the paths is marked in the result instead).
     """
     w0 = _starts(w0, paths)
     d = w0.shape[1]
@@ -149,7 +151,9 @@ def _width(width: int | None, model: Any, paths: int) -> int:
 
 
 def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.ndarray) -> None:
-    """Raises where the pieces do not belong together, or the start is the origin of a scale-invariant loss."""
+    """Raises where the pieces do not belong together, or the start is the origin of a scale-invariant
+    loss.
+    """
     calculus = getattr(integrator, "calculus", None)
     if calculus not in dynamics.calculi:
         raise ValueError(
@@ -167,7 +171,9 @@ def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.
 
 
 def _observers(observe: Any, d: int) -> tuple[tuple, list[str]]:
-    """Observers and their names: the mapping's keys, or the class names in snake case, numbered where they repeat."""
+    """Observers and their names: the mapping's keys, or the class names in snake case, numbered where they
+    repeat.
+    """
     if isinstance(observe, Mapping):
         names, given = list(observe), list(observe.values())
     else:
@@ -237,7 +243,9 @@ def _ensemble(
     weights = np.array(getattr(task.integrator, "weights", (1.0,)))
     seen = record.values.reshape(len(w0), ts.size, weights.size, len(names)).transpose(3, 2, 0, 1)
     views = {name: np.ascontiguousarray(seen[k]) for k, name in enumerate(names)}
-    values = {name: np.tensordot(weights, view, 1) if weights.size > 1 else view[0] for name, view in views.items()}
+    values = {
+        name: np.tensordot(weights, view, 1) if weights.size > 1 else view[0] for name, view in views.items()
+    }
     how = {
         "model": task.model,
         "dynamics": dynamics,

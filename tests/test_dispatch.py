@@ -59,7 +59,9 @@ def test_the_decorator_returns_the_plain_function():
 
 
 def test_a_missing_kernel_is_named():
-    with pytest.raises(TypeError, match=r"Silent has no `absolute_temperature` kernel.*registered: Celsius, Kelvin"):
+    with pytest.raises(
+        TypeError, match=r"Silent has no `absolute_temperature` kernel.*registered: Celsius, Kelvin"
+    ):
         absolute_temperature(Silent(), 1.0)
 
 

@@ -1,4 +1,6 @@
-"""A user's loss, noise and observer in a module of their own: full speed path, cached on disk, never stale."""
+"""A user's loss, noise and observer in a module of their own: full speed path, cached on disk, never
+stale.
+"""
 
 import json
 import os
@@ -107,8 +109,9 @@ class Workshop:
         path = os.pathsep.join([str(ROOT), str(self.folder / "modules")])
         environment = {**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": str(self.folder / "cache"),
                        "PYTHONDONTWRITEBYTECODE": "1"} | environment  # fmt: skip
-        done = subprocess.run([sys.executable, str(self.folder / "scripts" / script)], capture_output=True, text=True,
-                              env=environment, cwd=self.folder / "scripts")  # fmt: skip
+        file = str(self.folder / "scripts" / script)
+        command, where = [sys.executable, file], self.folder / "scripts"
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=where)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -178,7 +181,7 @@ def test_classes_of_one_name_from_two_modules_keep_their_own_kernels(tmp_path):
         workshop.write(name, TWIN.replace("FACTOR", factor))
         (tmp_path / "scripts" / f"{name}.py").write_text(TWINS.replace("sys.argv[1:]", f"[{name!r}]"))
     (tmp_path / "scripts" / "both.py").write_text(TWINS)
-    sys_path = {"PYTHONSAFEPATH": "1"}          # the scripts' own folder has files of the same names
+    sys_path = {"PYTHONSAFEPATH": "1"}  # the scripts' own folder has files of the same names
     assert workshop.run("left.py", **sys_path) == [1.0]
     assert workshop.run("right.py", **sys_path) == [2.0]
     assert workshop.run("both.py", **sys_path) == [1.0, 2.0]
@@ -195,7 +198,7 @@ def _local(model, w, out, work):
 
 
 def test_a_second_kernel_for_a_class_is_refused():
-    with pytest.raises(TypeError, match="Local already has a `gradient` kernel.*define a new class"):
+    with pytest.raises(TypeError, match=r"Local already has a `gradient` kernel.*define a new class"):
         gradient.of(Local)(_local)
 
 
@@ -204,7 +207,9 @@ def test_a_kernel_that_comes_after_compiled_code_is_refused():
     evaluate.gradient(Local(1.0), [1.0])
     jitted = njit(lambda plugin, d: workspace(plugin, d))
     assert jitted(Local(1.0), 3) == 0
-    with pytest.raises(TypeError, match="Local already has a `workspace` kernel, which compiled code goes on using"):
+    with pytest.raises(
+        TypeError, match="Local already has a `workspace` kernel, which compiled code goes on using"
+    ):
         workspace.of(Local)(lambda plugin, d: 1)
 
 

@@ -1,4 +1,6 @@
-"""Identities of mini-batch SGD on scale-invariant losses, step by step on real trajectories, and its gauge symmetries."""
+"""Identities of mini-batch SGD on scale-invariant losses, step by step on real trajectories, and its gauge
+symmetries.
+"""
 
 import numpy as np
 import pytest
@@ -19,7 +21,9 @@ decays = some.floats(0.0, 1.0)
 
 def train(lr, wd, w0, steps):
     """States (paths, steps + 1, 3) of SGD on batches w^T (A + E/2) w/|w|^2."""
-    return st.simulate(MODEL, st.SGD(lr, wd), w0, np.arange(steps + 1), noise=NOISE, keep_states=True, width=16).states
+    return st.simulate(
+        MODEL, st.SGD(lr, wd), w0, np.arange(steps + 1), noise=NOISE, keep_states=True, width=16
+    ).states
 
 
 def steps_of(states, lr, wd):
@@ -38,7 +42,9 @@ def squares(x):
 @example(w0=np.eye(3), lr=0.5, wd=2.0)
 def test_squared_norm_of_every_step(w0, lr, wd):
     before, after, g = steps_of(train(lr, wd, w0, 12), lr, wd)
-    predicted = theory.squared_norm_step(lr=lr, weight_decay=wd, squared_norm=squares(before), squared_gradient=squares(g))
+    predicted = theory.squared_norm_step(
+        lr=lr, weight_decay=wd, squared_norm=squares(before), squared_gradient=squares(g)
+    )
     error = np.abs(squares(after) / predicted - 1).max()
     assert error < 1e-12, (error, lr, wd, w0)
 
@@ -55,7 +61,9 @@ def test_the_direction_performs_projected_sgd_with_its_own_learning_rate(w0, lr,
     error = np.abs(after / np.sqrt(squares(after))[..., None] - moved).max()
     assert error < 1e-12, (error, lr, wd, w0)
     s = squares(g) * squares(before)
-    predicted = theory.direction_lr_step(lr=lr, weight_decay=wd, step_lr=step_lr[:, :-1], unit_squared_gradient=s[:, :-1])
+    predicted = theory.direction_lr_step(
+        lr=lr, weight_decay=wd, step_lr=step_lr[:, :-1], unit_squared_gradient=s[:, :-1]
+    )
     error = np.abs(step_lr[:, 1:] / predicted - 1).max()
     assert error < 1e-12, (error, lr, wd, w0)
 

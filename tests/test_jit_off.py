@@ -24,12 +24,22 @@ def cases():
     flat, tilted = st.Rayleigh(np.zeros(3)), st.Rayleigh([0.0, 0.3, -0.5])
     sde, common = st.WeightDecaySDE(0.2, 0.1), {"width": 16, "keep_states": True, "seed": 11}
     ts = np.arange(0, 21, 5)
-    yield "sde", lambda: st.simulate(tilted, sde, W0, ts, noise=st.Isotropic(0.7), integrator=EulerMaruyama(), dt=0.5, **common)
-    yield "coarse", lambda: st.simulate(flat, sde, W0, ts, noise=st.Isotropic(0.7), integrator=EulerMaruyama(), coarsen=3,
-                                        **common)  # fmt: skip
+    yield (
+        "sde",
+        lambda: st.simulate(
+            tilted, sde, W0, ts, noise=st.Isotropic(0.7), integrator=EulerMaruyama(), dt=0.5, **common
+        ),
+    )
+    yield "coarse", lambda: st.simulate(flat, sde, W0, ts, noise=st.Isotropic(0.7),
+                                        integrator=EulerMaruyama(), coarsen=3, **common)  # fmt: skip
     yield "covariance", lambda: st.simulate(flat, sde, W0, ts, noise=st.Covariance(np.eye(3)[:, :2]),
                                             integrator=EulerMaruyama(), **common)  # fmt: skip
-    yield "sgd", lambda: st.simulate(tilted, st.SGD(Cosine(0.3, 0.1, 20), 0.1), W0, ts, noise=st.GOEBatch(0.5), **common)
+    yield (
+        "sgd",
+        lambda: st.simulate(
+            tilted, st.SGD(Cosine(0.3, 0.1, 20), 0.1), W0, ts, noise=st.GOEBatch(0.5), **common
+        ),
+    )
 
 
 def numbers():
@@ -44,8 +54,13 @@ def numbers():
 
 @pytest.mark.compiled
 def test_plain_python_agrees_with_the_compiled_kernels(tmp_path):
-    code = f"import numpy; from test_jit_off import numbers; numpy.savez({str(tmp_path / 'plain.npz')!r}, **numbers())"
-    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    file = str(tmp_path / "plain.npz")
+    code = f"import numpy; from test_jit_off import numbers; numpy.savez({file!r}, **numbers())"
+    environment = {
+        **os.environ,
+        "NUMBA_DISABLE_JIT": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    }
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     plain, compiled = np.load(tmp_path / "plain.npz"), numbers()
     assert set(plain) == set(compiled)
@@ -74,7 +89,9 @@ def test_all_ways_to_give_a_rate_are_the_same_run():
     values = np.where(np.arange(20) < 7, 0.3, 0.1)
     ways = (values, Piecewise((0.3, 0.1), (7,)), lambda step: values[step])
     finals = [
-        st.simulate(st.Rayleigh([0.0, 0.3, -0.5]), st.SGD(way, 0.1), W0, [20], noise=st.GOEBatch(0.5), width=16).final
+        st.simulate(
+            st.Rayleigh([0.0, 0.3, -0.5]), st.SGD(way, 0.1), W0, [20], noise=st.GOEBatch(0.5), width=16
+        ).final
         for way in ways
     ]
     np.testing.assert_array_equal(finals[0], finals[1])
@@ -92,7 +109,10 @@ def test_discrete_rules_read_the_step_and_continuous_ones_its_middle():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Piecewise((1.0, 2.0), (3.0, 4.0)), "`boundaries` must increase and be one fewer than `values`"),
+        (
+            lambda: Piecewise((1.0, 2.0), (3.0, 4.0)),
+            "`boundaries` must increase and be one fewer than `values`",
+        ),
         (lambda: Piecewise((1.0, 2.0, 3.0), (4.0, 3.0)), "`boundaries` must increase"),
         (lambda: Cosine(1.0, 0.0, 0.0), "`length` must be positive: length=0"),
         (lambda: Exponential(np.inf, 0.0), "`initial` must be finite"),

@@ -1,4 +1,6 @@
-"""Losses and batch noises: gradients from the loss by complex steps, exact batch gradients, scale invariance per batch."""
+"""Losses and batch noises: gradients from the loss by complex steps, exact batch gradients, scale
+invariance per batch.
+"""
 
 import numpy as np
 import pytest
@@ -79,7 +81,11 @@ def batch_cases(d):
     yield st.VonMisesFisher(mu, k), st.NoisyLinearBatch(sigma), lambda z: linear(k * (mu + sigma / k * z))
     if d == 2:
         traceless = lambda z: np.array([[z[0], z[1]], [z[1], -z[0]]])
-        yield st.Circle(0.8), st.CircleBatch(sigma), lambda z: rayleigh(np.diag([0.8, 0.0]) + sigma / 2 * traceless(z))
+        yield (
+            st.Circle(0.8),
+            st.CircleBatch(sigma),
+            lambda z: rayleigh(np.diag([0.8, 0.0]) + sigma / 2 * traceless(z)),
+        )
 
 
 @pytest.mark.claim("I1", "I2", kind="property")
@@ -139,14 +145,32 @@ def test_one_euler_maruyama_step(w, z, lr, wd, dt):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: evaluate.gradient(st.Rayleigh([1.0]), [1.0, 2.0]), r"`a` must have shape \(2\): it has shape \(1,\)"),
-        (lambda: evaluate.gradient(st.RayleighQuotient(np.ones((2, 3))), [1.0, 2.0]), r"`A` must have shape \(2, 2\)"),
-        (lambda: evaluate.gradient(st.RayleighQuotient([[0, 1], [2, 0]]), [1.0, 2.0]), "`A` must be symmetric"),
-        (lambda: evaluate.gradient(st.VonMisesFisher([1, np.nan], 1.0), [1.0, 2.0]), r"`mu` must be finite: mu\[1\]=nan"),
+        (
+            lambda: evaluate.gradient(st.Rayleigh([1.0]), [1.0, 2.0]),
+            r"`a` must have shape \(2\): it has shape \(1,\)",
+        ),
+        (
+            lambda: evaluate.gradient(st.RayleighQuotient(np.ones((2, 3))), [1.0, 2.0]),
+            r"`A` must have shape \(2, 2\)",
+        ),
+        (
+            lambda: evaluate.gradient(st.RayleighQuotient([[0, 1], [2, 0]]), [1.0, 2.0]),
+            "`A` must be symmetric",
+        ),
+        (
+            lambda: evaluate.gradient(st.VonMisesFisher([1, np.nan], 1.0), [1.0, 2.0]),
+            r"`mu` must be finite: mu\[1\]=nan",
+        ),
         (lambda: evaluate.gradient(st.Circle(1.0), [1.0, 2.0, 3.0]), "d=2 coordinates for Circle: d=3"),
-        (lambda: evaluate.diffusion(st.Isotropic(-1.0), [1.0, 2.0]), "`sigma` must not be negative: sigma=-1.0"),
+        (
+            lambda: evaluate.diffusion(st.Isotropic(-1.0), [1.0, 2.0]),
+            "`sigma` must not be negative: sigma=-1.0",
+        ),
         (lambda: evaluate.diffusion(st.Covariance([1.0, 2.0]), [1.0, 2.0]), "`root` must have shape"),
-        (lambda: evaluate.step(st.SGD(0.1), st.Rayleigh([1.0]), None, [1.0], [1.0]), r"`z` must have shape \(0\)"),
+        (
+            lambda: evaluate.step(st.SGD(0.1), st.Rayleigh([1.0]), None, [1.0], [1.0]),
+            r"`z` must have shape \(0\)",
+        ),
     ],
 )
 def test_bad_parameters_are_refused(build, message):

@@ -1,4 +1,6 @@
-"""The law of the norm and of gamma = |w|^4/lr^2: the SDE by extrapolated Euler-Maruyama, SGD with exact batches."""
+"""The law of the norm and of gamma = |w|^4/lr^2: the SDE by extrapolated Euler-Maruyama, SGD with exact
+batches.
+"""
 
 import numpy as np
 import pytest
@@ -18,13 +20,15 @@ FLAT, ISOTROPIC = st.Rayleigh(np.zeros(D)), st.Isotropic(SIGMA)
 
 def sde(rule, ts, *, w0, paths, dt, coarsen=1, model=FLAT, noise=ISOTROPIC, seed=1):
     """States (paths, T, d) of Euler-Maruyama."""
-    ens = st.simulate(model, rule, w0, ts, noise=noise, integrator=EulerMaruyama(), dt=dt, coarsen=coarsen, paths=paths,
-                      seed=seed, keep_states=True, width=16)  # fmt: skip
+    ens = st.simulate(model, rule, w0, ts, noise=noise, integrator=EulerMaruyama(), dt=dt, coarsen=coarsen,
+                      paths=paths, seed=seed, keep_states=True, width=16)  # fmt: skip
     return ens.states
 
 
 def extrapolated(measure, rule, ts, *, dt, **options):
-    """Two levels driven by the same noise, 2 fine - coarse: `measure(states)` free of its error of order dt."""
+    """Two levels driven by the same noise, 2 fine - coarse: `measure(states)` free of its error of order
+    dt.
+    """
     coarse = measure(sde(rule, ts, dt=dt, coarsen=2, **options))
     return 2 * measure(sde(rule, ts, dt=dt / 2, **options)) - coarse
 
@@ -50,7 +54,9 @@ def test_the_squared_norm_has_no_noise_term():
     """Its variance over paths is the integrator's: it vanishes like dt."""
     dts = np.array([2.0, 1.0, 0.5, 0.25])
     rule, w0 = st.WeightDecaySDE(0.5, 0.04), start(4.0, 0.5)
-    variances = [np.var(np.sum(sde(rule, [20.0], w0=w0, paths=4000, dt=dt)[:, 0] ** 2, axis=-1)) for dt in dts]
+    variances = [
+        np.var(np.sum(sde(rule, [20.0], w0=w0, paths=4000, dt=dt)[:, 0] ** 2, axis=-1)) for dt in dts
+    ]
     slope = fit_order(dts, np.array(variances))
     assert abs(slope - 1.0) < 0.15, (slope, variances)
 
@@ -59,20 +65,26 @@ def test_the_squared_norm_has_no_noise_term():
 @pytest.mark.parametrize(("lr", "wd", "gamma0"), [(0.5, 0.02, 20.0), (0.1, 0.1, 400.0), (0.5, 0.0, 50.0)])
 def test_gamma_follows_its_linear_equation(lr, wd, gamma0):
     ts = np.array([10.0, 30.0, 100.0])
-    gamma = extrapolated(gamma_of(lr), st.WeightDecaySDE(lr, wd), ts, w0=start(gamma0, lr), paths=60_000, dt=0.5)
+    gamma = extrapolated(
+        gamma_of(lr), st.WeightDecaySDE(lr, wd), ts, w0=start(gamma0, lr), paths=60_000, dt=0.5
+    )
     agree(gamma, theory.gamma(t=ts, lr=lr, weight_decay=wd, trace=TRACE, gamma0=gamma0), 5e-3)
 
 
 @pytest.mark.claim("I11", kind="simulation")
-@pytest.mark.parametrize("schedule", [Exponential(0.5, -0.01), Cosine(0.5, 0.1, 100.0)], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "schedule", [Exponential(0.5, -0.01), Cosine(0.5, 0.1, 100.0)], ids=lambda s: type(s).__name__
+)
 def test_a_smooth_schedule_shifts_the_intrinsic_learning_rate(schedule):
     """le + (1/2) d ln lr/dt instead of le: the predicted rate, integrated."""
     wd, gamma0, ts = 0.04, 60.0, np.array([20.0, 50.0, 90.0])
     log_rate = lambda t, h=1e-4: (np.log(schedule(t + h)) - np.log(schedule(t - h))) / (2 * h)
-    rate = lambda t, g: theory.gamma_rate_schedule(lr=schedule(t), weight_decay=wd, trace=TRACE, gamma=g, lr_log_rate=log_rate(t))
+    rate = lambda t, g: theory.gamma_rate_schedule(
+        lr=schedule(t), weight_decay=wd, trace=TRACE, gamma=g, lr_log_rate=log_rate(t)
+    )
     predicted = solve_ivp(rate, (0, ts[-1]), [gamma0], t_eval=ts, rtol=1e-9, atol=1e-9).y[0]
-    gamma = extrapolated(gamma_of(schedule(ts)), st.WeightDecaySDE(schedule, wd), ts, w0=start(gamma0, schedule(0.0)),
-                         paths=60_000, dt=0.5)  # fmt: skip
+    gamma = extrapolated(gamma_of(schedule(ts)), st.WeightDecaySDE(schedule, wd), ts,
+                         w0=start(gamma0, schedule(0.0)), paths=60_000, dt=0.5)  # fmt: skip
     agree(gamma, predicted, 5e-3)
 
 
@@ -83,7 +95,11 @@ def test_dropping_lr_and_dropping_weight_decay_reach_one_equilibrium_by_differen
     star = theory.equilibrium_gamma(lr=lr, weight_decay=wd, trace=TRACE)
     after = {"lr": lr, "weight_decay": wd, "factor": K, "t": ts - drop}
     for rule, ratio, rates in (
-        (st.WeightDecaySDE(Piecewise((lr, lr / K), (drop,)), wd), theory.lr_drop_gamma_ratio(**after), lr / K),
+        (
+            st.WeightDecaySDE(Piecewise((lr, lr / K), (drop,)), wd),
+            theory.lr_drop_gamma_ratio(**after),
+            lr / K,
+        ),
         (st.WeightDecaySDE(lr, Piecewise((wd, wd / K), (drop,))), theory.wd_drop_gamma_ratio(**after), lr),
     ):
         gamma = extrapolated(gamma_of(rates), rule, ts, w0=start(star, lr), paths=60_000, dt=0.5)
@@ -124,7 +140,9 @@ def test_mean_gamma_at_equilibrium_is_the_mean_trace_over_twice_the_intrinsic_lr
         """Per path: time average of gamma - S/(2 le), in units of tr C/(2 le)."""
         direction = states / np.linalg.norm(states, axis=-1, keepdims=True)
         trace = np.sum(root**2) - np.sum((direction @ root) ** 2, axis=-1)
-        return ((gamma_of(lr)(states) - trace / (2 * lr * wd)) / (np.sum(root**2) / (2 * lr * wd))).mean(axis=-1)
+        return ((gamma_of(lr)(states) - trace / (2 * lr * wd)) / (np.sum(root**2) / (2 * lr * wd))).mean(
+            axis=-1
+        )
 
     samples = extrapolated(gap, rule, ts, w0=start(30.0, lr), paths=2000, dt=0.5, noise=st.Covariance(root))
     outcome = equivalent(samples, 0.0, margin=0.005)
@@ -155,14 +173,20 @@ def test_equilibrium_of_sgd_with_exact_batches(lr, wd, a):
     g = ((1 - le) * before - after) / lr
     square = np.sum(before**2, axis=-1)
     gamma, unit = (square / lr) ** 2, np.sum(g**2, axis=-1) * square
-    predicted = theory.stationary_mean_gamma(lr=lr, weight_decay=wd, mean_square=unit, mean_fourth=unit**2 / gamma)
+    predicted = theory.stationary_mean_gamma(
+        lr=lr, weight_decay=wd, mean_square=unit, mean_fourth=unit**2 / gamma
+    )
     outcome = equivalent((gamma - predicted).mean(axis=1), 0.0, margin=0.01 * star)
     assert outcome, outcome
-    finite_steps = theory.discrete_equilibrium_squared_norm(lr=lr, weight_decay=wd, unit_squared_gradient=unit.mean())
+    finite_steps = theory.discrete_equilibrium_squared_norm(
+        lr=lr, weight_decay=wd, unit_squared_gradient=unit.mean()
+    )
     outcome = equivalent(square.mean(axis=1), float(finite_steps), margin=(0.005 + le) * float(finite_steps))
     assert outcome, outcome
     cosine = np.sum(before * after, axis=-1) / np.sqrt(square * np.sum(after**2, axis=-1))
-    outcome = equivalent(cosine.mean(axis=1), float(theory.turn_cosine(lr=lr, weight_decay=wd)), margin=0.03 * le)
+    outcome = equivalent(
+        cosine.mean(axis=1), float(theory.turn_cosine(lr=lr, weight_decay=wd)), margin=0.03 * le
+    )
     assert outcome, outcome
 
 

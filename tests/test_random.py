@@ -1,4 +1,6 @@
-"""Addressable randomness: known answers, exact transforms, moments, and the numbers a simulation really consumes."""
+"""Addressable randomness: known answers, exact transforms, moments, and the numbers a simulation really
+consumes.
+"""
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from numba import njit
 import sdetheory as st
 from sdetheory.integrators import EulerMaruyama
 from sdetheory.lanes import random
-from sdetheory.lanes.random import Block, Gaussian, Philox, ThreePoint, TwoPoint, increments
+from sdetheory.lanes.random import Block, Philox, ThreePoint, TwoPoint, increments
 from sdetheory.lanes.vector import float_rows, lane_array, load, store
 from sdetheory.statistics import mean_test
 
@@ -109,7 +111,9 @@ def test_moments_and_lags_of_normals(generator):
 
 @pytest.mark.compiled
 def test_paths_and_seeds_are_independent_streams():
-    x = np.array([increments(seed, path, 0, 20_000, 2).reshape(-1) for seed in (1, 2) for path in (0, 1, 2**40)])
+    x = np.array(
+        [increments(seed, path, 0, 20_000, 2).reshape(-1) for seed in (1, 2) for path in (0, 1, 2**40)]
+    )
     products = [(x[i] * x[j]) for i in range(6) for j in range(i)]
     for samples in products:
         outcome = mean_test(samples, 0.0, detectable=9 / np.sqrt(samples.size))
@@ -126,9 +130,11 @@ def test_weak_increments_take_their_values_with_their_probabilities():
     root = np.sqrt(3.0)
     assert set(np.unique(three)) == {-root, 0.0, root}
     for power, moment in ((1, 0), (2, 1), (3, 0), (4, 3), (5, 0)):
-        outcome = mean_test((three**power).reshape(-1), moment, detectable=9 * root**power / np.sqrt(three.size))
+        outcome = mean_test(
+            (three**power).reshape(-1), moment, detectable=9 * root**power / np.sqrt(three.size)
+        )
         assert outcome, (power, outcome)
-    wide = increments(5, 1, 0, 300, 200, increment=TwoPoint())     # more than the 128 bits of one pair of words
+    wide = increments(5, 1, 0, 300, 200, increment=TwoPoint())  # more than the 128 bits of one pair of words
     worst = np.abs(wide.T @ wide / len(wide) - np.eye(200)).max()
     assert worst < 7 / np.sqrt(len(wide)), worst
 
@@ -157,8 +163,8 @@ def test_increments_are_what_a_simulation_consumes(coarsen):
     lr, wd, sigma, dt, steps, seed, path = 0.3, 0.2, 0.7, 0.5, 12, 21, 5
     w = np.array([0.4, -1.0, 0.3])
     ens = st.simulate(st.Rayleigh(np.zeros(3)), st.WeightDecaySDE(lr, wd), w, np.arange(steps + 1) * dt,
-                      noise=st.Isotropic(sigma), integrator=EulerMaruyama(), dt=dt, seed=seed, first_path=path,
-                      coarsen=coarsen, keep_states=True)  # fmt: skip
+                      noise=st.Isotropic(sigma), integrator=EulerMaruyama(), dt=dt, seed=seed,
+                      first_path=path, coarsen=coarsen, keep_states=True)  # fmt: skip
     for k, z in enumerate(increments(seed, path, 0, steps, 3, coarsen=coarsen)):
         np.testing.assert_allclose(ens.states[0, k], w, rtol=1e-13)
         tangent = z - w * (w @ z) / (w @ w)

@@ -1,4 +1,6 @@
-"""Simulations: bitwise the same however they are run, marked or refused where they cannot run, and reproducible."""
+"""Simulations: bitwise the same however they are run, marked or refused where they cannot run, and
+reproducible.
+"""
 
 import numpy as np
 import pytest
@@ -40,7 +42,9 @@ def same(a, b, rows=slice(None)):
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("options", [{"width": 16}, {"width": 32}, {"threads": 2}, {"width": 16, "threads": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"width": 16}, {"width": 32}, {"threads": 2}, {"width": 16, "threads": 2}], ids=str
+)
 def test_width_and_threads_do_not_change_a_bit(options):
     same(run(), run(**options))
 
@@ -80,7 +84,9 @@ def test_the_reference_generator_drives_the_same_kernels():
 
 
 def test_coarse_steps_follow_the_same_noise():
-    """Without loss and weight decay the distance between levels falls with dt: it would not with other noise."""
+    """Without loss and weight decay the distance between levels falls with dt: it would not with other
+    noise.
+    """
     options = {"rule": st.WeightDecaySDE(0.2, 0.0), "ts": [4.0], "keep_states": True}
     fine = run(dt=0.125, **options).final
     distance = [np.abs(run(dt=0.125 * m, coarsen=m, **options).final - fine).mean() for m in (4, 2)]
@@ -89,7 +95,11 @@ def test_coarse_steps_follow_the_same_noise():
 
 
 @settings(max_examples=10)
-@given(w0=arrays(np.float64, (4, D), elements=some.floats(0.5, 3)), lr=some.floats(0, 0.5), wd=some.floats(0, 0.5))
+@given(
+    w0=arrays(np.float64, (4, D), elements=some.floats(0.5, 3)),
+    lr=some.floats(0, 0.5),
+    wd=some.floats(0, 0.5),
+)
 @example(w0=np.ones((4, D)), lr=0.0, wd=0.0)
 def test_gradient_descent_is_the_recursion(w0, lr, wd):
     a = np.array(MODEL.a)
@@ -103,11 +113,11 @@ def test_gradient_descent_is_the_recursion(w0, lr, wd):
 
 
 def test_every_observer_and_the_means():
-    everything = [SquaredNorm(), Gamma(0.2), EffectiveLR(0.2), Cosine([1.0, 0, 0]), Cosine([0, 2.0, 0]), Coordinate(2),
-                  Loss(MODEL), SquaredGradient(MODEL)]  # fmt: skip
+    everything = [SquaredNorm(), Gamma(0.2), EffectiveLR(0.2), Cosine([1.0, 0, 0]), Cosine([0, 2.0, 0]),
+                  Coordinate(2), Loss(MODEL), SquaredGradient(MODEL)]  # fmt: skip
     ens = run(observe=everything, ts=[0.0, 2.0])
-    assert list(ens.values) == ["squared_norm", "gamma", "effective_lr", "cosine", "cosine_2", "coordinate", "loss",
-                                "squared_gradient"]  # fmt: skip
+    assert list(ens.values) == ["squared_norm", "gamma", "effective_lr", "cosine", "cosine_2", "coordinate",
+                                "loss", "squared_gradient"]  # fmt: skip
     square = np.sum(ens.states**2, axis=-1)
     u, a = ens.states / np.sqrt(square)[..., None], np.array(MODEL.a)
     loss = np.sum(a * u * u, axis=-1)
@@ -139,7 +149,7 @@ def test_how_says_what_ran():
 
 def test_a_diverged_path_is_marked_at_its_step_and_the_others_are_as_without_it():
     sick = START.copy()
-    sick[4] = 1e-160                       # 1/|w|^2 overflows in the first step
+    sick[4] = 1e-160  # 1/|w|^2 overflows in the first step
     ens = run(sick, ts=[1.0, 30.0])
     assert ens.diverged.tolist() == [i == 4 for i in range(PATHS)]
     assert ens.diverged_step[4] == 1 and (np.delete(ens.diverged_step, 4) == -1).all()

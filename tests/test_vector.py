@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 from hypothesis.extra.numpy import arrays
 from numba import njit
+from numba.core.errors import TypingError
 
 from sdetheory.lanes import vector
 from sdetheory.lanes.vector import (
@@ -66,8 +67,9 @@ def arithmetic(x, y, out):
 def expected(x, y):
     a, b = x[0], y[0]
     return np.array([
-        a + b, a - 2 * b, 3 * a * b, a / b, -a, a * b + 1, np.sqrt(abs(a)), np.minimum(a, b), np.maximum(a, 0.5),
-        np.floor(a), np.where((a < b) | (a >= 2), a, 7), np.where(a < b, a, b), np.where(a != b, 1, -1),
+        a + b, a - 2 * b, 3 * a * b, a / b, -a, a * b + 1, np.sqrt(abs(a)), np.minimum(a, b),
+        np.maximum(a, 0.5), np.floor(a),
+        np.where((a < b) | (a >= 2), a, 7), np.where(a < b, a, b), np.where(a != b, 1, -1),
         np.exp(0.1 * a) + np.log(1 + a * a) + np.sin(a) + np.cos(b), abs(a) ** 1.5,
         (a.view(np.uint64) ^ (b.view(np.uint64) & ONE_BIT)).view(np.float64), np.full_like(a, 2.5),
         x[1] * y[1] + x[2] * y[2],
@@ -88,7 +90,9 @@ def test_operations_agree_with_numpy_in_every_lane(width, rows):
     float_rows(x)[:], float_rows(y)[:] = rows[:3], rows[3:]
     some_above = arithmetic(x, y, out)
     assert some_above == bool((rows[0] > 1).any())
-    np.testing.assert_allclose(float_rows(out), expected(rows[:3].copy(), rows[3:].copy()), rtol=4e-15, atol=1e-14)
+    np.testing.assert_allclose(
+        float_rows(out), expected(rows[:3].copy(), rows[3:].copy()), rtol=4e-15, atol=1e-14
+    )
 
 
 def test_lane_arrays_are_aligned_and_know_their_width():
@@ -100,6 +104,19 @@ def test_lane_arrays_are_aligned_and_know_their_width():
         lane_array(3, 5)
     with pytest.raises(ValueError, match="C-contiguous"):
         vector.as_lanes(np.zeros((8, 3)).T)
+
+
+@njit
+def sum_every_other(x):
+    """Not contiguous: refused by the compiler."""
+    y = x[::2]
+    return load(y, 1) + load(y, 0)
+
+
+@pytest.mark.compiled
+def test_a_strided_view_is_refused():
+    with pytest.raises(TypingError, match="load"):
+        sum_every_other(lane_array(4, 8))
 
 
 def test_comparisons_with_nan_follow_ieee():

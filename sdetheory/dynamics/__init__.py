@@ -1,4 +1,6 @@
-"""How it is trained: the rules (gradient flow, gradient descent, SGD, the weight-decay SDE) and their schedules."""
+"""How it is trained: the rules (gradient flow, gradient descent, SGD, the weight-decay SDE) and their
+schedules.
+"""
 
 from sdetheory.dynamics.rules import SGD, GradientDescent, GradientFlow, WeightDecaySDE
 from sdetheory.dynamics.schedules import Cosine, Exponential, Piecewise, Schedule

@@ -40,7 +40,9 @@ class GradientDescent:
         check_constant("weight_decay", self.weight_decay)
 
     def rates(self, steps: int, dt: float) -> tuple[np.ndarray, np.ndarray]:
-        """lr and weight_decay of steps 0, 1, ...; a weight-decay *schedule* may be negative (gauge changes need it)."""
+        """lr and weight_decay of steps 0, 1, ...; a weight-decay *schedule* may be negative (gauge changes
+        need it).
+        """
         times = np.arange(steps)
         return sample("lr", self.lr, times, signed=False), sample(
             "weight_decay", self.weight_decay, times, signed=True

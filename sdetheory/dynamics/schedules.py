@@ -1,4 +1,6 @@
-"""Learning-rate and weight-decay schedules: functions of the step number (of continuous time, for SDEs and flows)."""
+"""Learning-rate and weight-decay schedules: functions of the step number (of continuous time, for SDEs and
+flows).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,7 +80,9 @@ Rate = float | Schedule | Callable[[Any], float] | np.ndarray
 
 
 def check_constant(name: str, rate: Rate) -> None:
-    """Raises ValueError for a negative or non-finite constant; schedules are checked when they are sampled."""
+    """Raises ValueError for a negative or non-finite constant; schedules are checked when they are
+    sampled.
+    """
     if not callable(rate) and np.ndim(rate) == 0:
         checks.nonnegative(name, rate)
 
@@ -86,8 +90,8 @@ def check_constant(name: str, rate: Rate) -> None:
 def sample(name: str, rate: Rate, times: np.ndarray, *, signed: bool) -> np.ndarray:
     """The values the steps use, shape (times.size,) or (1,) for a constant.
 
-    An array gives one value a step.  Raises ValueError for a wrong length, a non-finite or (unless `signed`) a
-    negative value.
+    An array gives one value a step.  Raises ValueError for a wrong length, a non-finite or (unless `signed`)
+    a negative value.
     """
     if isinstance(rate, Schedule):
         values = np.broadcast_to(rate(times), times.shape)

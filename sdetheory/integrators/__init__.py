@@ -1,8 +1,9 @@
-"""Numerics for continuous time, and the plain step of discrete training: one scheme, or family of schemes, a file.
+"""Numerics for continuous time, and the plain step of discrete training: one scheme, or family of schemes, a
+file.
 
 Every integrator class declares `calculus` ("ito", "stratonovich", "ode" or "discrete") and its orders
-(`order` for ordinary equations, `strong_order` and `weak_order` for stochastic ones).  A class in any file of this
-package can be imported from here by its name.
+(`order` for ordinary equations, `strong_order` and `weak_order` for stochastic ones).  A class in any file of
+this package can be imported from here by its name.
 """
 
 import importlib

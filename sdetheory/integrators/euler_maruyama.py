@@ -33,7 +33,9 @@ class EulerMaruyama(NamedTuple):
 
 
 class TrainingStep(NamedTuple):
-    """w' = (1 - lr weight_decay) w - lr (grad L(w) + G(w) z): (stochastic) gradient descent with weight decay."""
+    """w' = (1 - lr weight_decay) w - lr (grad L(w) + G(w) z): (stochastic) gradient descent with weight
+    decay.
+    """
 
     calculus = "discrete"
 

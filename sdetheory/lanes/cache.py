@@ -1,10 +1,11 @@
 """Compiled entry points on disk: one file an entry, named by a digest of all it depends on.
 
-Numba's own cache keeps one index file a function, which (i) holds the callers' classes, so that reading it fails where
-their modules cannot be imported, (ii) loses or swaps entries when two processes write at once, and (iii) gives kernels of
-equally named classes of different modules the same linker symbol, so that a process that loads both from disk runs the
-first one twice.  Here (i) a key is a digest, (ii) files appear atomically and are never rewritten, and (iii) every process
-numbers the functions it compiles from its own random start.
+Numba's own cache keeps one index file a function, which (i) holds the callers' classes, so that reading it
+fails where their modules cannot be imported, (ii) loses or swaps entries when two processes write at once,
+and (iii) gives kernels of equally named classes of different modules the same linker symbol, so that a
+process that loads both from disk runs the first one twice.  Here (i) a key is a digest, (ii) files appear
+atomically and are never rewritten, and (iii) every process numbers the functions it compiles from its own
+random start.
 """
 
 import hashlib
@@ -19,7 +20,6 @@ from typing import Any
 
 import numba
 from numba import njit
-from numba.core import config
 from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
@@ -83,10 +83,12 @@ class DiskCache(FunctionCache):
 
 
 def compiled(function: Callable) -> Callable:
-    """Jit an entry point (first argument: a tag) with a disk cache; without one where no folder can be written."""
-    jitted = njit(nogil=True, error_model="numpy")(function)
-    if config.DISABLE_JIT:
-        return jitted
+    """Jit an entry point (first argument: a tag) with a disk cache; without one where no folder can be
+    written.
+    """
+    jitted: Any = njit(nogil=True, error_model="numpy")(function)
+    if jitted is function:  # NUMBA_DISABLE_JIT
+        return function
     try:
         jitted._cache = DiskCache(function)
     except RuntimeError as error:

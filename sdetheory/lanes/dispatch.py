@@ -1,6 +1,7 @@
 """Verbs: generic functions that pick a kernel by the class of their first argument, compiled or not.
 
-How to use it.  A plug-in is a NamedTuple of parameters; a kernel is a plain function, registered for one class::
+How to use it.  A plug-in is a NamedTuple of parameters; a kernel is a plain function, registered for one
+class::
 
     gradient = verb("gradient", "model", "w", "out", "work")
 
@@ -10,8 +11,8 @@ How to use it.  A plug-in is a NamedTuple of parameters; a kernel is a plain fun
 
     gradient(Rayleigh(a), w, out, work)       # from Python and from any jitted function
 
-Inside compiled code the choice is made at compile time (no cost at run time).  `gradient.of` returns the plain
-function, so it stays importable and testable; `gradient.kernel(Rayleigh)` is the jitted one.
+Inside compiled code the choice is made at compile time (no cost at run time).  `gradient.of` returns the
+plain function, so it stays importable and testable; `gradient.kernel(Rayleigh)` is the jitted one.
 """
 
 from collections.abc import Callable
@@ -39,7 +40,9 @@ class Verb:
         return self.kernel(type(arguments[0]))(*arguments)
 
     def python(self, *arguments: Any) -> Any:
-        """Call the kernel's plain Python body: for sizes and single numbers, where compiling would cost more."""
+        """Call the kernel's plain Python body: for sizes and single numbers, where compiling would cost
+        more.
+        """
         kernel = self.kernel(type(arguments[0]))
         return getattr(kernel, "py_func", kernel)(*arguments)
 
@@ -62,8 +65,10 @@ class Verb:
             kernel = _jit(function)
             for cls in classes:
                 if cls in self.kernels or cls in self.settled:
-                    raise TypeError(f"{cls.__name__} already has a `{self.__name__}` kernel, which compiled code "
-                                    f"goes on using: define a new class for a new kernel")  # fmt: skip
+                    raise TypeError(
+                        f"{cls.__name__} already has a `{self.__name__}` kernel, which compiled code "
+                        f"goes on using: define a new class for a new kernel"
+                    )
                 self.kernels[cls] = kernel
             _COUNT.append(None)
             return function
@@ -86,24 +91,30 @@ class Verb:
         return kernel
 
 
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}
+
+
 def _jit(function: Callable) -> Callable:
     """Numpy's rules for division, and the caller's for everything else; a jitted function is kept."""
-    return function if hasattr(function, "py_func") else njit(error_model="numpy", no_cfunc_wrapper=True)(function)
+    return function if hasattr(function, "py_func") else njit(**_OPTIONS)(function)
 
 
 class VerbType(types.Callable, types.Dummy):
-    """Numba type of a verb: a call of it *is* a call of the kernel, with no function in between to compile."""
+    """Numba type of a verb: a call of it *is* a call of the kernel, with no function in between to
+    compile.
+    """
 
     def __init__(self, generic: Verb) -> None:
         self.generic = generic
         super().__init__(f"verb({generic.__name__}, {id(generic)})")
 
-    def _chosen(self, arguments: Any) -> types.Dispatcher:
+    def _chosen(self, arguments: Any) -> Any:
         plugin = getattr(arguments[0], "instance_class", None)
         if plugin is None:
             raise errors.TypingError(f"`{self.generic.__name__}` needs a plug-in first, got {arguments[0]}")
         self.generic.settled.add(plugin)
-        return types.Dispatcher(self.generic.kernel(plugin))
+        kernel: Any = self.generic.kernel(plugin)
+        return types.Dispatcher(kernel)
 
     def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
         """Signature of the chosen kernel."""

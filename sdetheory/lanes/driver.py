@@ -1,7 +1,9 @@
-"""The driver: one compiled loop over steps for every model, noise, integrator, generator and set of observers.
+"""The driver: one compiled loop over steps for every model, noise, integrator, generator and set of
+observers.
 
-Paths go in blocks of W lanes; a chunk of blocks is one task of a thread pool.  Every lane is computed on its own from
-its address (seed, path, step), so results are bitwise independent of threads, width, chunks and of the other paths.
+Paths go in blocks of W lanes; a chunk of blocks is one task of a thread pool.  Every lane is computed on its
+own from its address (seed, path, step), so results are bitwise independent of threads, width, chunks and of
+the other paths.
 """
 
 import os
@@ -14,8 +16,8 @@ import numpy as np
 from numba import njit
 from numba.extending import overload
 
-from sdetheory.lanes.random import SAVED, W64, draw_coarse
 from sdetheory.lanes.cache import compiled
+from sdetheory.lanes.random import SAVED, W64, draw_coarse
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.vector import constant, float_rows, fma, lane_array, load, select, store
 from sdetheory.lanes.verbs import (
@@ -130,7 +132,9 @@ def advance(
                     at, address = i * fine_steps, load(path, b)
                     draw_coarse(increment, generator, seed, address, at, coarsen, words, fine, z, n)
                     for j in range(1, fine_steps):
-                        draw_coarse(increment, generator, seed, address, at + j, coarsen, words, fine, z[j * n :], n)
+                        draw_coarse(
+                            increment, generator, seed, address, at + j, coarsen, words, fine, z[j * n :], n
+                        )
                 step(integrator, model, noise, _at(lr, i), _at(weight_decay, i), dt, state, z, work)
                 if (i + 1) % check == 0 or i + 1 == last:
                     _mark_non_finite(state, i + 1, status[b])
@@ -139,12 +143,15 @@ def advance(
             store(final[b], j, load(w, j))
 
 
-# ---- from Python ----------------------------------------------------------------------------------------------
+# ---- from Python
+# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to integrate: plug-ins, address of the randomness, and the grid (steps of `dt`, marks to record)."""
+    """What to integrate: plug-ins, address of the randomness, and the grid (steps of `dt`, marks to
+    record).
+    """
 
     integrator: Any
     model: Any
@@ -198,7 +205,9 @@ def _to_paths(blocks: np.ndarray, paths: int) -> np.ndarray:
 
 
 def scratch_rows(task: Task, d: int) -> tuple[np.ndarray, int]:
-    """Scratch of a chunk: ends of the rows for w, z, fine increments, and the integrator; the number of rows."""
+    """Scratch of a chunk: ends of the rows for w, z, fine increments, and the integrator; the number of
+    rows.
+    """
     n = draws.python(task.noise, d)
     shared = max(workspace.python(plugin, d) for plugin in (task.model, task.noise, *task.observers))
     lengths = [
@@ -222,7 +231,9 @@ def run(
     check: int = CHECK,
     tick: Callable[[int], Any] | None = None,
 ) -> Record:
-    """Integrate the paths numbered `path` (paths,) from `w0` (paths, d); `tick(path_steps)` reports progress."""
+    """Integrate the paths numbered `path` (paths,) from `w0` (paths, d); `tick(path_steps)` reports
+    progress.
+    """
     paths, d = w0.shape
     start, numbers = _to_blocks(w0, width), _to_blocks(path.astype(np.uint64)[:, None], width)[:, 0]
     blocks, kept = start.shape[0], task.marks.size if task.keep_states else 0

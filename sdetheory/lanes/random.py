@@ -1,13 +1,14 @@
 """Addressable randomness: the increments of (seed, path, step) are the same in every run that asks for them.
 
-A *generator* turns an address into random words: `Block(256)` is xoshiro256++ re-seeded by Philox for every block of
-256 steps of every path (the default), `Philox()` computes every pair of words from its own address (the reference).
-An *increment* turns words into numbers of mean 0 and variance 1: `Gaussian()`, or `TwoPoint()` and `ThreePoint()`
-for weak schemes.  Any pair works; `increments` hands the numbers that the kernels consume to Python.
+A *generator* turns an address into random words: `Block(256)` is xoshiro256++ re-seeded by Philox for every
+block of 256 steps of every path (the default), `Philox()` computes every pair of words from its own address
+(the reference). An *increment* turns words into numbers of mean 0 and variance 1: `Gaussian()`, or
+`TwoPoint()` and `ThreePoint()` for weak schemes.  Any pair works; `increments` hands the numbers that the
+kernels consume to Python.
 
-Sources: J. Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3" (Philox4x32-10); D. Blackman and
-S. Vigna (2021), "Scrambled linear pseudorandom number generators" (xoshiro256++); G. Box and M. Muller (1958);
-P. Kloeden and E. Platen (1992), section 14.2 (two- and three-point increments).
+Sources: J. Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3" (Philox4x32-10); D. Blackman
+and S. Vigna (2021), "Scrambled linear pseudorandom number generators" (xoshiro256++); G. Box and M. Muller
+(1958); P. Kloeden and E. Platen (1992), section 14.2 (two- and three-point increments).
 """
 
 from typing import Any, NamedTuple
@@ -16,8 +17,8 @@ import numpy as np
 from numba import njit
 
 from sdetheory import checks
-from sdetheory.lanes.dispatch import verb
 from sdetheory.lanes.cache import compiled
+from sdetheory.lanes.dispatch import verb
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.vector import (
     float_rows,
@@ -83,7 +84,9 @@ def xoshiro(a0: Any, a1: Any, a2: Any, a3: Any) -> Any:
 
 @njit(inline="always")
 def _log(u: Any) -> Any:
-    """log u for u in (0, 1], absolute error below 3e-12: exponent, and a minimax polynomial of the mantissa."""
+    """log u for u in (0, 1], absolute error below 3e-12: exponent, and a minimax polynomial of the
+    mantissa.
+    """
     bits = to_bits(u) + _TO_ROOT_HALF
     k = from_bits((bits >> W64(52)) | _TWO52) - 4503599627371519.0
     f = from_bits((bits & _MANTISSA) + _ROOT_HALF) - 1.0
@@ -124,11 +127,14 @@ def box_muller(r0: Any, r1: Any) -> Any:
     return radius * from_bits(to_bits(c) ^ (r1 << W64(63))), radius * s
 
 
-# ---- generators -----------------------------------------------------------------------------------------------
+# ---- generators
+# -----------------------------------------------------------------------------------------------
 
 
 class Block(NamedTuple):
-    """xoshiro256++ whose state is a Philox function of (seed, path, step // steps); the default, steps=256."""
+    """xoshiro256++ whose state is a Philox function of (seed, path, step // steps); the default,
+    steps=256.
+    """
 
     steps: int = 256
 
@@ -193,11 +199,14 @@ def _philox_suspend(generator, state, saved):
     pass
 
 
-# ---- increments -----------------------------------------------------------------------------------------------
+# ---- increments
+# -----------------------------------------------------------------------------------------------
 
 
 class Gaussian(NamedTuple):
-    """Standard normals (Box-Muller); an odd count drops one, so that a step's numbers depend on the step alone."""
+    """Standard normals (Box-Muller); an odd count drops one, so that a step's numbers depend on the step
+    alone.
+    """
 
 
 class TwoPoint(NamedTuple):
@@ -277,7 +286,8 @@ def draw_coarse(
             store(z, i, scale * load(fine, i) if k == 0 else fma(scale, load(fine, i), load(z, i)))
 
 
-# ---- the increments as an array -------------------------------------------------------------------------------
+# ---- the increments as an array
+# -------------------------------------------------------------------------------
 
 
 @compiled
@@ -304,8 +314,8 @@ def increments(
 ) -> np.ndarray:
     """The numbers that steps first, ..., last-1 of one path consume: an array (last - first, n).
 
-    The very increments `simulate(..., seed=seed, coarsen=coarsen)` feeds to path number `path` when one step takes
-    n of them.  Raises ValueError for a negative address or last < first.
+    The very increments `simulate(..., seed=seed, coarsen=coarsen)` feeds to path number `path` when one step
+    takes n of them.  Raises ValueError for a negative address or last < first.
     """
     for name, value in (("seed", seed), ("path", path), ("first", first), ("last", last), ("n", n)):
         checks.integer(name, value)

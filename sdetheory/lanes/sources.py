@@ -1,8 +1,9 @@
-"""What a compiled entry point depends on: a digest of every source, found by walking from function to function.
+"""What a compiled entry point depends on: a digest of every source, found by walking from function to
+function.
 
-Numba stamps only the file of a cached function, so that an edit of a kernel in another file would return old answers.
-Here the walk starts at the entry point, follows the functions it calls, also into users' modules, and where it meets a
-verb goes on to the kernels of the plug-in classes at hand.
+Numba stamps only the file of a cached function, so that an edit of a kernel in another file would return old
+answers. Here the walk starts at the entry point, follows the functions it calls, also into users' modules,
+and where it meets a verb goes on to the kernels of the plug-in classes at hand.
 """
 
 import functools

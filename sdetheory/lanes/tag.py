@@ -1,7 +1,8 @@
 """The first argument of compiled entry points: its type tells plug-in classes apart.
 
-Numba's dispatcher confuses NamedTuple classes of one name from two modules (seen with 0.68: the second one ran the
-kernels of the first).  The type of a tag holds the classes themselves, so that it differs where they do.
+Numba's dispatcher confuses NamedTuple classes of one name from two modules (seen with 0.68: the second one
+ran the kernels of the first).  The type of a tag holds the classes themselves, so that it differs where they
+do.
 """
 
 from typing import Any

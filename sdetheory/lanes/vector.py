@@ -3,13 +3,13 @@
 How to use it.  A *lane array* is an array whose element is a row of W doubles (or of W 64-bit words)::
 
     w = lane_array(d, 16)            # d rows of 16 lanes, zeros, 64-byte aligned
-    v = load(w, i)                   # row i: a lane vector; arithmetic, comparisons, fma, sqrt, select work on it
-    store(w, i, 2.0 * v)             # scalars broadcast
+    v = load(w, i)                   # row i: a lane vector; arithmetic, comparisons, fma, sqrt, select work
+    on it store(w, i, 2.0 * v)             # scalars broadcast
 
-A kernel reads as scalar code, one path at a time: ``s = 0.0``, then ``s = fma(v, v, s)`` in a loop.  The width is
-in the array's dtype, so one source serves every width in one process.  ``float_rows(w)`` is the (d, W) numpy view.
-A loop that may run zero times must start from ``constant(w, 0.0)`` instead of ``0.0``.
-Every lane is computed on its own, so results do not depend on the width.
+A kernel reads as scalar code, one path at a time: ``s = 0.0``, then ``s = fma(v, v, s)`` in a loop.  The
+width is in the array's dtype, so one source serves every width in one process.  ``float_rows(w)`` is the (d,
+W) numpy view. A loop that may run zero times must start from ``constant(w, 0.0)`` instead of ``0.0``. Every
+lane is computed on its own, so results do not depend on the width.
 """
 
 import operator
@@ -27,7 +27,8 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _FLAGS = ("contract",)
 
 
-# ---- lane arrays ----------------------------------------------------------------------------------------------
+# ---- lane arrays
+# ----------------------------------------------------------------------------------------------
 
 
 def lane_dtype(width: int, kind: str = "f8") -> np.dtype:
@@ -59,7 +60,8 @@ def float_rows(x: np.ndarray) -> np.ndarray:
     return x["lane"]
 
 
-# ---- value types ----------------------------------------------------------------------------------------------
+# ---- value types
+# ----------------------------------------------------------------------------------------------
 
 
 class Lanes(types.Type):
@@ -69,7 +71,7 @@ class Lanes(types.Type):
         self.kind, self.width = kind, width
         super().__init__(f"Lanes({kind}{width})")
 
-    def can_convert_from(self, typingctx: Any, other: Any) -> Any:
+    def can_convert_from(self, context: Any, other: Any) -> Any:
         """Scalars broadcast."""
         scalar = {"f": (types.Float, types.Integer), "u": (types.Integer,), "m": (types.Boolean,)}[self.kind]
         return Conversion.safe if isinstance(other, scalar) else None
@@ -113,7 +115,8 @@ def _broadcast(context: Any, builder: Any, fromty: Any, toty: Lanes, x: Any) -> 
     return _splat(builder, x, toty.llvm)
 
 
-# ---- registering functions on lanes ---------------------------------------------------------------------------
+# ---- registering functions on lanes
+# ---------------------------------------------------------------------------
 
 
 def _width(arguments: tuple) -> int:
@@ -122,8 +125,15 @@ def _width(arguments: tuple) -> int:
     return widths.pop() if len(widths) == 1 else 0
 
 
+def _broadcasts(have: Any, want: Any) -> bool:
+    """Is this a scalar that can stand for a lane vector (or for the scalar wanted)?"""
+    if isinstance(want, Lanes):
+        return want.can_convert_from(None, have) is not None
+    return isinstance(have, types.Integer)
+
+
 def _define(function: Callable, arguments: str, result: str, emit: Callable) -> None:
-    """Give `function` a typing and a lowering on lanes: one letter (f, u, m; s = scalar shift) an argument."""
+    """Typing and lowering of `function` on lanes: one letter (f, u, m; s = scalar shift) an argument."""
     names = ", ".join("abc"[: len(arguments)])
 
     def signature(*given: Any) -> Any:
@@ -131,13 +141,8 @@ def _define(function: Callable, arguments: str, result: str, emit: Callable) -> 
         if not width:
             return None
         wanted = [types.uint64 if k == "s" else Lanes(k, width) for k in arguments]
-        for have, want in zip(given, wanted):
-            if have != want and not (
-                isinstance(have, types.Number | types.Boolean)
-                and (want == types.uint64 or want.can_convert_from(None, have))
-            ):
-                return None
-        return Lanes(result, width)(*wanted)
+        fits = (have == want or _broadcasts(have, want) for have, want in zip(given, wanted, strict=True))
+        return Lanes(result, width)(*wanted) if all(fits) else None
 
     space: dict[str, Any] = {"signature": signature}
     exec(f"def typer(context):\n def typed({names}):\n  return signature({names})\n return typed", space)
@@ -174,7 +179,8 @@ for _name, _sign in (("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), ("eq"
 _operator("ne", "ff", "m", lambda b, x, y: b.fcmp_unordered("!=", x, y))
 
 
-# ---- functions of lanes ---------------------------------------------------------------------------------------
+# ---- functions of lanes
+# ---------------------------------------------------------------------------------------
 
 
 def fma(x: Any, y: Any, z: Any) -> Any:
@@ -261,23 +267,17 @@ def _llvm_function(name: str) -> Callable:
 
 _define(fma, "fff", "f", _llvm_function("fma"))
 _define(select, "mff", "f", lambda b, m, x, y: b.select(m, x, y))
-for _function, _name in (
-    (sqrt, "sqrt"),
-    (absolute, "fabs"),
-    (floor, "floor"),
-    (exp, "exp"),
-    (log, "log"),
-    (sin, "sin"),
-    (cos, "cos"),
-):
-    _define(_function, "f", "f", _llvm_function(_name))
-for _function, _name in ((minimum, "minnum"), (maximum, "maxnum"), (power, "pow")):
-    _define(_function, "ff", "f", _llvm_function(_name))
+for _unary in ((sqrt, "sqrt"), (absolute, "fabs"), (floor, "floor"), (exp, "exp"), (log, "log"), (sin, "sin"),
+               (cos, "cos")):  # fmt: skip
+    _define(_unary[0], "f", "f", _llvm_function(_unary[1]))
+for _binary in ((minimum, "minnum"), (maximum, "maxnum"), (power, "pow")):
+    _define(_binary[0], "ff", "f", _llvm_function(_binary[1]))
 _define(to_bits, "f", "u", lambda b, x: b.bitcast(x, ir.VectorType(_I64, x.type.count)))
 _define(from_bits, "u", "f", lambda b, x: b.bitcast(x, ir.VectorType(ir.DoubleType(), x.type.count)))
 
 
-# ---- whole-vector questions -----------------------------------------------------------------------------------
+# ---- whole-vector questions
+# -----------------------------------------------------------------------------------
 
 
 def any_lane(mask: Any) -> bool:
@@ -299,7 +299,8 @@ def _lower_any(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.icmp_unsigned("!=", builder.bitcast(args[0], bits), bits(0))
 
 
-# ---- memory ---------------------------------------------------------------------------------------------------
+# ---- memory
+# ---------------------------------------------------------------------------------------------------
 
 
 def load(x: Any, i: int) -> Any:
@@ -320,10 +321,12 @@ def constant(like: Any, value: float) -> Any:
 
 
 def _lanes_of(array: Any) -> Any:
-    """Lane type of the elements of a lane array, or None."""
+    """Lane type of the elements of a contiguous 1-D lane array, or None."""
     if not (isinstance(array, types.Array) and array.ndim == 1 and isinstance(array.dtype, types.Record)):
         return None
-    field = array.dtype.fields["lane"].type
+    if array.layout != "C":
+        return None
+    field: Any = array.dtype.fields["lane"].type
     return Lanes("f" if field.dtype == types.float64 else "u", array.dtype.size // 8)
 
 

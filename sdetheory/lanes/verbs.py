@@ -1,8 +1,8 @@
 """The verbs of the package: what a model, a noise, an integrator, an observer can be asked, compiled or not.
 
-Throughout, `w`, `y`, `z`, `out`, `work` are one-dimensional lane arrays (see `lanes.vector`), lr and weight_decay
-and dt are scalars, d = w.size, and a "lane" is a lane vector.  `work` is scratch memory: a plug-in uses the first
-`workspace(plugin, d)` rows of what it is given and hands the rest on.
+Throughout, `w`, `y`, `z`, `out`, `work` are one-dimensional lane arrays (see `lanes.vector`), lr and
+weight_decay and dt are scalars, d = w.size, and a "lane" is a lane vector.  `work` is scratch memory: a
+plug-in uses the first `workspace(plugin, d)` rows of what it is given and hands the rest on.
 """
 
 from typing import Any
@@ -103,7 +103,8 @@ def _decode_only_view(integrator: Any, y: Any, lr: float, k: int, w: Any) -> Non
     decode(integrator, y, lr, w)
 
 
-# An integrator that carries several states (two step sizes, say) has as many views; every observer sees each of them, and
+# An integrator that carries several states (two step sizes, say) has as many views; every observer sees each
+# of them, and
 # `weights` of the integrator combine what it saw.
 views = verb("views", "integrator", default=_one_view)
 decode_view = verb("decode_view", "integrator", "y", "lr", "k", "w", default=_decode_only_view)

@@ -1,7 +1,7 @@
 """Gradient noise G(w) z with G G^T = Sigma_w, z of mean zero and unit covariance, independent in every step.
 
-The batch noises are exact: the model's gradient plus the disturbance is the gradient of one batch loss, which is itself
-scale invariant.  So `SGD` with them is mini-batch SGD, not an approximation of it.
+The batch noises are exact: the model's gradient plus the disturbance is the gradient of one batch loss, which
+is itself scale invariant.  So `SGD` with them is mini-batch SGD, not an approximation of it.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,9 @@ class NoNoise(NamedTuple):
 
 
 class Isotropic(NamedTuple):
-    """Isotropic tangent noise: Sigma_w = (sigma^2/|w|^2) (I - w w^T/|w|^2); trace sigma^2 (d - 1) on the unit sphere."""
+    """Isotropic tangent noise: Sigma_w = (sigma^2/|w|^2) (I - w w^T/|w|^2); trace sigma^2 (d - 1) on the
+    unit sphere.
+    """
 
     sigma: float
     scale_invariant = True
@@ -32,7 +34,9 @@ class Isotropic(NamedTuple):
 
 
 class Covariance(NamedTuple):
-    """Tangent noise of a given covariance: Sigma_w = P C P/|w|^2, C = root root^T, with `root` of shape (d, rank)."""
+    """Tangent noise of a given covariance: Sigma_w = P C P/|w|^2, C = root root^T, with `root` of shape
+    (d, rank).
+    """
 
     root: np.ndarray
     scale_invariant = True
@@ -45,7 +49,8 @@ class Covariance(NamedTuple):
 class GOEBatch(NamedTuple):
     """Batches w^T (A + s E) w/|w|^2 of a Rayleigh quotient, E symmetric Gaussian, Var E_ij = 1, Var E_ii = 2.
 
-    d (d + 1)/2 increments a step: the diagonal (divided by sqrt 2), then row by row below it.  Sigma = 4 s^2 P/|w|^2.
+    d (d + 1)/2 increments a step: the diagonal (divided by sqrt 2), then row by row below it.  Sigma = 4 s^2
+    P/|w|^2.
     """
 
     s: float
@@ -57,7 +62,9 @@ class GOEBatch(NamedTuple):
 
 
 class NoisyLinearBatch(NamedTuple):
-    """Batches -k <xi, w>/|w| of a VonMisesFisher loss with xi = mu + (sigma/k) z.  Sigma = sigma^2 P/|w|^2."""
+    """Batches -k <xi, w>/|w| of a VonMisesFisher loss with xi = mu + (sigma/k) z.  Sigma = sigma^2
+    P/|w|^2.
+    """
 
     sigma: float
     scale_invariant = True
@@ -70,7 +77,8 @@ class NoisyLinearBatch(NamedTuple):
 class CircleBatch(NamedTuple):
     """Batches w^T (diag(h, 0) + (sigma/2) E) w/|w|^2 of a Circle loss, E = ((z0, z1), (z1, -z0)).
 
-    In the angle phi the batch adds (sigma/2) (z0 cos 2 phi + z1 sin 2 phi), so Sigma = sigma^2 P/|w|^2 exactly.
+    In the angle phi the batch adds (sigma/2) (z0 cos 2 phi + z1 sin 2 phi), so Sigma = sigma^2 P/|w|^2
+    exactly.
     """
 
     sigma: float

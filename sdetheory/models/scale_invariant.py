@@ -1,4 +1,6 @@
-"""Scale-invariant losses on R^d minus the origin: L(c w) = L(w) for every c > 0, so grad L is tangent to spheres."""
+"""Scale-invariant losses on R^d minus the origin: L(c w) = L(w) for every c > 0, so grad L is tangent to
+spheres.
+"""
 
 from typing import NamedTuple
 
@@ -40,7 +42,8 @@ class RayleighQuotient(NamedTuple):
 class VonMisesFisher(NamedTuple):
     """Linear loss of the direction: L(w) = -k <mu, w>/|w|, with `mu` of shape (d,) and any real `k`.
 
-    grad L(w) = (k/|w|) (<mu, w> w/|w|^2 - mu).  With isotropic noise its stationary direction law is von Mises-Fisher.
+    grad L(w) = (k/|w|) (<mu, w> w/|w|^2 - mu).  With isotropic noise its stationary direction law is von
+    Mises-Fisher.
     """
 
     mu: np.ndarray
