@@ -1,4 +1,5 @@
-"""Gradient flows with adaptive steps: an ensemble whose members step on their own, a vector of lanes at a time."""
+"""Gradient flows with adaptive steps: an ensemble whose members step on their own, a vector of lanes at a
+time."""
 
 import hashlib
 import platform
@@ -20,27 +21,44 @@ from sdetheory.lanes.sources import digest, plugin_classes
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.verbs import workspace
 
-ROUNDS = 32                   # members a lane gets in one compiled call, at most: between two signs of progress
+ROUNDS = 32  # members a lane gets in one compiled call, at most: between two signs of progress
 
 
-def solve(model: Any, dynamics: GradientFlow, w0: Any, ts: Any, integrator: DOP853 = DOP853(),
-          observe: Mapping[str, Any] | None = None, keep_states: bool = False, threads: int | None = None,
-          width: int | None = None, progress: bool | None = None) -> Ensemble:
-    """Gradient flow dw/dt = -grad L(w) - weight_decay w of an ensemble, recorded at any increasing times `ts` >= 0.
+def solve(
+    model: Any,
+    dynamics: GradientFlow,
+    w0: Any,
+    ts: Any,
+    integrator: DOP853 = DOP853(),
+    observe: Mapping[str, Any] | None = None,
+    keep_states: bool = False,
+    threads: int | None = None,
+    width: int | None = None,
+    progress: bool | None = None,
+) -> Ensemble:
+    """Gradient flow dw/dt = -grad L(w) - weight_decay w of an ensemble, recorded at any increasing times `ts`
+    >= 0.
 
-    w0: (d,) or (paths, d). Every path has its own step sizes, so it does not depend on the others, on threads or on
-    width; times between two steps are filled by dense output, so `ts` does not move the steps (the last one excepted).
-    The result's `how` holds the accepted and rejected steps of every path; `diverged_step` counts accepted steps.
+    w0: (d,) or (paths, d). Every path has its own step sizes, so it does not depend on the others, on threads
+    or on width; times between two steps are filled by dense output, so `ts` does not move the steps (the last
+    one excepted). The result's `how` holds the accepted and rejected steps of every path; `diverged_step`
+    counts accepted steps.
 
-    `sdetheory.simulate` calls this for integrators with error control and checks its arguments first.
-    Raises ValueError for invalid input, Diverged when no path reached ts[-1] (a part of them is marked instead).
+    `sdetheory.simulate` calls this for integrators with error control and checks its arguments first. Raises
+    ValueError for invalid input, Diverged when no path reached ts[-1] (a part of them is marked instead).
     """
-    w0 = np.array(np.atleast_2d(checks.finite("w0", w0)))  # a copy: writable, so that every start is one compiled type
+    w0 = np.array(
+        np.atleast_2d(checks.finite("w0", w0))
+    )  # a copy: writable, so that every start is one compiled type
     ts = checks.increasing("ts", ts)
-    weight_decay = checks.real("weight_decay", dynamics.weight_decay) if np.isscalar(dynamics.weight_decay) else None
+    weight_decay = (
+        checks.real("weight_decay", dynamics.weight_decay) if np.isscalar(dynamics.weight_decay) else None
+    )
     if weight_decay is None:
-        raise ValueError(f"`weight_decay` must be a number for an integrator with error control (use RK4 for schedules):"
-                         f" weight_decay={dynamics.weight_decay!r}")
+        raise ValueError(
+            f"`weight_decay` must be a number for an integrator with error control (use RK4 for schedules):"
+            f" weight_decay={dynamics.weight_decay!r}"
+        )
     model = model.validated(w0.shape[1]) if hasattr(model, "validated") else model
     integrator = integrator.validated(w0.shape[1])
     observers = {} if observe is None else dict(observe)
@@ -54,9 +72,13 @@ def solve(model: Any, dynamics: GradientFlow, w0: Any, ts: Any, integrator: DOP8
 
 def _empty(members: int, d: int, marks: int, observers: int, keep_states: bool) -> Results:
     """Results to be written; what is never reached stays NaN."""
-    return Results(np.full((members, marks, observers), np.nan),
-                   np.full((members, marks if keep_states else 0, d), np.nan),
-                   np.full((members, d), np.nan), np.zeros(members), np.zeros((members, 3), np.int64))
+    return Results(
+        np.full((members, marks, observers), np.nan),
+        np.full((members, marks if keep_states else 0, d), np.nan),
+        np.full((members, d), np.nan),
+        np.zeros(members),
+        np.zeros((members, 3), np.int64),
+    )
 
 
 def _bar(members: int, progress: bool | None) -> Any:
@@ -67,8 +89,18 @@ def _bar(members: int, progress: bool | None) -> Any:
     return tqdm(total=members, unit="path", delay=0 if progress else 2.0, disable=hidden)
 
 
-def _run(model: Any, integrator: DOP853, observers: tuple, weight_decay: float, ts: np.ndarray, w0: np.ndarray,
-         results: Results, threads: int, width: int, bar: Any) -> None:
+def _run(
+    model: Any,
+    integrator: DOP853,
+    observers: tuple,
+    weight_decay: float,
+    ts: np.ndarray,
+    w0: np.ndarray,
+    results: Results,
+    threads: int,
+    width: int,
+    bar: Any,
+) -> None:
     """Share the members among threads in chunks of at most `ROUNDS` a lane."""
     label, lock, members = tag(integrator, model, *observers), threading.Lock(), len(w0)
     scratch = workspace.python(model, w0.shape[1]) + 1
@@ -92,21 +124,51 @@ def _run(model: Any, integrator: DOP853, observers: tuple, weight_decay: float, 
                 future.result()
 
 
-def _ensemble(model: Any, dynamics: Any, integrator: Any, observers: dict[str, Any], w0: np.ndarray, ts: np.ndarray,
-              results: Results, keep_states: bool, threads: int, width: int) -> Ensemble:
+def _ensemble(
+    model: Any,
+    dynamics: Any,
+    integrator: Any,
+    observers: dict[str, Any],
+    w0: np.ndarray,
+    ts: np.ndarray,
+    results: Results,
+    keep_states: bool,
+    threads: int,
+    width: int,
+) -> Ensemble:
     accepted, rejected, status = results.counts.T
     diverged = (status == FAILED) | ~np.isfinite(results.final).all(axis=1)
     if diverged.all():
         first = int(np.argmin(results.times))
-        raise checks.Diverged(float(results.times[first]), int(accepted[first]),
-                              "the step size underflowed: the flow leaves its domain or the finite numbers there")
+        raise checks.Diverged(
+            float(results.times[first]),
+            int(accepted[first]),
+            "the step size underflowed: the flow leaves its domain or the finite numbers there",
+        )
     values = {name: np.ascontiguousarray(results.values[:, :, j]) for j, name in enumerate(observers)}
     how = {
-        "model": model, "dynamics": dynamics, "integrator": integrator, "paths": len(w0), "threads": threads,
-        "width": width, "accepted_steps": accepted.copy(), "rejected_steps": rejected.copy(),
+        "model": model,
+        "dynamics": dynamics,
+        "integrator": integrator,
+        "paths": len(w0),
+        "threads": threads,
+        "width": width,
+        "accepted_steps": accepted.copy(),
+        "rejected_steps": rejected.copy(),
         "w0": hashlib.sha256(w0.tobytes()).hexdigest(),
         "sources": digest([advance], plugin_classes([(integrator, model, *observers.values())])),
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "numba": numba.__version__,
+        },
     }
-    return Ensemble(ts, values, results.final, diverged, np.where(diverged, accepted, -1),
-                    results.states if keep_states else None, how)
+    return Ensemble(
+        ts,
+        values,
+        results.final,
+        diverged,
+        np.where(diverged, accepted, -1),
+        results.states if keep_states else None,
+        how,
+    )

@@ -1,8 +1,11 @@
-"""Functions of states, in numpy: norms and effective rates, imbalance, modes, curvature of deep linear networks.
+"""Functions of states, in numpy: norms and effective rates, imbalance, modes, curvature of deep linear
+networks.
 
-Every function takes states of shape (..., d), flat weights as in `models.deep_linear`, and keeps the leading axes.
+Every function takes states of shape (..., d), flat weights as in `models.deep_linear`, and keeps the leading
+axes.
 """
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -33,9 +36,10 @@ def effective_lr(w: Any, lr: Any) -> np.ndarray:
 
 
 def matrix_imbalance(w: Any, widths: Any) -> list[np.ndarray]:
-    """D_j = W_{j+1}^T W_{j+1} - W_j W_j^T for j = 1, ..., N-1, shapes (..., d_j, d_j) (Arora, Cohen, Hazan 2018)."""
+    """D_j = W_{j+1}^T W_{j+1} - W_j W_j^T for j = 1, ..., N-1, shapes (..., d_j, d_j) (Arora, Cohen, Hazan
+    2018)."""
     layers = unpack(w, widths)
-    return [_t(above) @ above - below @ _t(below) for below, above in zip(layers[:-1], layers[1:], strict=True)]
+    return [_t(above) @ above - below @ _t(below) for below, above in itertools.pairwise(layers)]
 
 
 def imbalance_norm(w: Any, widths: Any) -> np.ndarray:
@@ -64,7 +68,8 @@ def end_to_end(w: Any, widths: Any) -> np.ndarray:
 
 
 def mode_strengths(w: Any, widths: Any, target: Any = None) -> np.ndarray:
-    """Singular values of W_N ... W_1, or its strengths u_r^T W v_r along the singular vectors of `target`: (..., rank).
+    """Singular values of W_N ... W_1, or its strengths u_r^T W v_r along the singular vectors of `target`:
+    (..., rank).
 
     Source: Saxe, McClelland, Ganguli 2014.
     """
@@ -77,7 +82,8 @@ def mode_strengths(w: Any, widths: Any, target: Any = None) -> np.ndarray:
 
 
 def hessian(model: DeepLinear, w: Any) -> np.ndarray:
-    """Hessian of the model's loss, shape (..., d, d): J^T diag(L''(R)) J plus the slopes times the curvature of R(w).
+    """Hessian of the model's loss, shape (..., d, d): J^T diag(L''(R)) J plus the slopes times the curvature
+    of R(w).
 
     With P = A_j W_j B_j (A_j the layers above, B_j those below) the rows of J for W_j are A_j kron (B_j X)^T.
     """
@@ -122,7 +128,9 @@ def _derivatives(model: DeepLinear, residual: np.ndarray) -> tuple[np.ndarray, n
     if isinstance(model.residual_loss, PseudoHuber):
         root = np.sqrt(1.0 + residual**2)
         return model.scale * residual / root, model.scale / root**3
-    raise ValueError(f"`model` must have the square or the pseudo-Huber loss: residual_loss={model.residual_loss!r}")
+    raise ValueError(
+        f"`model` must have the square or the pseudo-Huber loss: residual_loss={model.residual_loss!r}"
+    )
 
 
 def _t(matrix: np.ndarray) -> np.ndarray:

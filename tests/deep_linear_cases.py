@@ -1,12 +1,14 @@
 """Deep linear networks by hand, in numpy: the independent side of the tests."""
 
+import itertools
+
 import numpy as np
 
 
 def layers_of(w, widths):
     """[W_1, ..., W_N] from flat weights, by counting."""
     layers, start = [], 0
-    for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+    for inputs, outputs in itertools.pairwise(widths):
         layers.append(np.asarray(w[start : start + inputs * outputs]).reshape(outputs, inputs))
         start += inputs * outputs
     return layers

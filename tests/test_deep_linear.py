@@ -1,4 +1,7 @@
-"""Deep linear networks: gradients, losses and noises against numpy, and the exact identities of every step."""
+"""Deep linear networks: gradients, losses and noises against numpy, and the exact identities of every
+step."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -37,7 +40,13 @@ def problems(draw):
     inputs = draw(st.none() | arrays(widths[0], samples))
     columns = widths[0] if inputs is None else samples
     d = int(np.dot(widths[1:], widths[:-1]))
-    return widths, draw(arrays(d)), inputs, draw(arrays(widths[-1], columns)), draw(st.sampled_from(sorted(LOSSES)))
+    return (
+        widths,
+        draw(arrays(d)),
+        inputs,
+        draw(arrays(widths[-1], columns)),
+        draw(st.sampled_from(sorted(LOSSES))),
+    )
 
 
 def build(widths, inputs, targets, loss):
@@ -52,7 +61,9 @@ def close(found, expected, scale=1.0, tolerance=1e-11):
     gaps = np.abs(np.asarray(found) - expected)
     error = gaps.max(initial=0.0)
     with np.printoptions(threshold=12, edgeitems=2):
-        said = f"{found} against {expected}: error {error:.3g} at {np.unravel_index(gaps.argmax(), gaps.shape)}"
+        said = (
+            f"{found} against {expected}: error {error:.3g} at {np.unravel_index(gaps.argmax(), gaps.shape)}"
+        )
     assert error <= tolerance * max(1.0, scale), said
 
 
@@ -75,7 +86,11 @@ def test_gradient_and_loss_equal_numpy(problem):
 def test_scalar_chain_gradient_is_ginsburgs(w, target):
     """dL/dw_i = 2 (W - s) W / w_i, without a 1/2 in the loss."""
     product = w.prod()
-    close(evaluate.gradient(scalar_chain(4, target), w), 2 * (product - target) * product / w, scale=product**2 * 10)
+    close(
+        evaluate.gradient(scalar_chain(4, target), w),
+        2 * (product - target) * product / w,
+        scale=product**2 * 10,
+    )
     close(evaluate.loss(scalar_chain(4, target), w), (product - target) ** 2, scale=product**2 * 10)
 
 
@@ -86,8 +101,11 @@ def test_square_loss_knows_the_data_through_covariances_only(inputs, targets, w)
     first, second = layers_of(w, widths)
     error = second @ first @ (inputs @ inputs.T / 5) - targets @ inputs.T / 5
     expected = np.concatenate([(second.T @ error).reshape(-1), (error @ first.T).reshape(-1)])
-    close(evaluate.gradient(deep_linear_from_data(inputs, targets, widths), w), expected,
-          scale=1 + 100 * np.abs(expected).max())
+    close(
+        evaluate.gradient(deep_linear_from_data(inputs, targets, widths), w),
+        expected,
+        scale=1 + 100 * np.abs(expected).max(),
+    )
 
 
 @given(arrays(2, 3, 23))
@@ -117,8 +135,18 @@ def test_balanced_weights_are_balanced_and_factorise(matrix, widths):
 
 def sgd_step(model, noise, w, lr, weight_decay, draws, seed=3, path=0):
     """(w after one step of `simulate`, the increments the step used)."""
-    run = sdetheory.simulate(model, sdetheory.SGD(lr, weight_decay), w, [1], noise=noise, seed=seed, first_path=path,
-                             threads=1, width=8, progress=False)
+    run = sdetheory.simulate(
+        model,
+        sdetheory.SGD(lr, weight_decay),
+        w,
+        [1],
+        noise=noise,
+        seed=seed,
+        first_path=path,
+        threads=1,
+        width=8,
+        progress=False,
+    )
     return run.final[0], increments(seed, path, 0, 1, draws)[0]
 
 
@@ -134,14 +162,17 @@ def test_label_noise_step_is_the_step_on_noisy_labels(w, target, sigma, path):
 @given(w=arrays(26), inputs=arrays(3, 2), targets=arrays(3, 2), path=st.integers(0, 1000))
 @example(w=np.ones(26), inputs=np.ones((3, 2)), targets=np.zeros((3, 2)), path=0)
 def test_label_noise_on_data_is_noise_on_the_labels_that_matter(w, inputs, targets, path):
-    """The draws are the label noise in an orthonormal basis of the inputs' row space: what Z X^T sees, with its law."""
+    """The draws are the label noise in an orthonormal basis of the inputs' row space: what Z X^T sees, with
+    its law."""
     assume(np.linalg.cond(inputs) < 1e6 or not inputs.any() or np.linalg.matrix_rank(inputs, tol=1e-9) == 1)
     model = deep_linear_from_data(inputs, targets, WIDTHS)
     noise = label_noise(model, 0.7)
     rank = noise.sweep.entries // 3
     found, z = sgd_step(model, noise, w, 0.1, 0.0, noise.sweep.entries, path=path)
     basis = np.linalg.svd(inputs, full_matrices=False)[2][:rank]
-    gradient = gradient_by_hand(w, WIDTHS, inputs, targets + 0.7 * z.reshape(3, rank) @ basis, SLOPE["square"], 0.5)
+    gradient = gradient_by_hand(
+        w, WIDTHS, inputs, targets + 0.7 * z.reshape(3, rank) @ basis, SLOPE["square"], 0.5
+    )
     close(found, w - 0.1 * gradient, scale=1 + 10 * np.abs(gradient).max())
 
 
@@ -165,7 +196,8 @@ def test_multiplicative_noise_on_a_chain_is_ginsburgs(w, sigma, path):
     slope = 2 * factor * (product * factor - 1)
     close(found, w - lr * slope * product / w, scale=100.0)
     predicted = predictions.scalar_imbalance_step(
-        imbalance=w[0] ** 2 - w[1] ** 2, lr=lr, weight_decay=0.0, slope=slope, rest=w[2])
+        imbalance=w[0] ** 2 - w[1] ** 2, lr=lr, weight_decay=0.0, slope=slope, rest=w[2]
+    )
     close(found[0] ** 2 - found[1] ** 2, predicted, scale=100.0)
 
 
@@ -199,9 +231,12 @@ def test_disturbance_is_noisy_gradient_minus_gradient_beyond_least_squares(kind)
 def imbalance_after(w, gradient, lr, weight_decay):
     """The predicted D_j after a step with this gradient, entry by entry of the matrices."""
     layers = [g for g in unpack(gradient, WIDTHS)]
-    return [predictions.imbalance_step(imbalance=now, lr=lr, weight_decay=weight_decay, upper_gram=up.T @ up,
-                                       lower_gram=low @ low.T)
-            for now, low, up in zip(matrix_imbalance(w, WIDTHS), layers[:-1], layers[1:], strict=True)]
+    return [
+        predictions.imbalance_step(
+            imbalance=now, lr=lr, weight_decay=weight_decay, upper_gram=up.T @ up, lower_gram=low @ low.T
+        )
+        for now, low, up in zip(matrix_imbalance(w, WIDTHS), layers[:-1], layers[1:], strict=True)
+    ]
 
 
 @pytest.mark.claim("D32", kind="property")
@@ -225,16 +260,34 @@ def test_imbalance_step_is_exact_for_every_noise(w, target, weight_decay, sigma)
 @example(w=np.array([0.1, 1.7, 1.0, 1.0]), weight_decay=0.0, target=1.0)
 @example(w=np.zeros(4), weight_decay=1.0, target=1.0)
 def test_scalar_imbalance_step_is_exact(w, weight_decay, target):
-    """D_ij' = D_ij ((1 - lr wd)^2 - (lr g prod_{l != i,j} w_l)^2) with g = 2 (W - s), all pairs, along 20 steps of GD."""
+    """D_ij' = D_ij ((1 - lr wd)^2 - (lr g prod_{l != i,j} w_l)^2) with g = 2 (W - s), all pairs, along 20
+    steps of GD."""
     lr = 0.01
-    run = sdetheory.simulate(scalar_chain(4, target), sdetheory.GradientDescent(lr, weight_decay), w, np.arange(21),
-                             keep_states=True, threads=1, progress=False)
+    run = sdetheory.simulate(
+        scalar_chain(4, target),
+        sdetheory.GradientDescent(lr, weight_decay),
+        w,
+        np.arange(21),
+        keep_states=True,
+        threads=1,
+        progress=False,
+    )
     states = run.states[0]
-    for now, following in zip(states[:-1], states[1:], strict=True):
+    for now, following in itertools.pairwise(states):
         rest = np.array([[np.prod(np.delete(now, sorted({i, j}))) for j in range(4)] for i in range(4)])
         predicted = predictions.scalar_imbalance_step(
-            imbalance=chain_imbalance(now), lr=lr, weight_decay=weight_decay, slope=2 * (now.prod() - target), rest=rest)
-        close(chain_imbalance(following), predicted, tolerance=1e-13, scale=np.square([now, following]).max() * 10)
+            imbalance=chain_imbalance(now),
+            lr=lr,
+            weight_decay=weight_decay,
+            slope=2 * (now.prod() - target),
+            rest=rest,
+        )
+        close(
+            chain_imbalance(following),
+            predicted,
+            tolerance=1e-13,
+            scale=np.square([now, following]).max() * 10,
+        )
 
 
 @pytest.mark.compiled
@@ -244,11 +297,15 @@ def test_label_noise_shrinks_the_imbalance_at_the_predicted_rate():
     lr, sigma, steps = 0.05, 0.1, 4000
     chain = scalar_chain(2)
     start = np.sqrt((np.sqrt(3.75**2 + 4) + np.array([3.75, -3.75])) / 2)
-    run = sdetheory.simulate(chain, sdetheory.SGD(lr), start, [steps], noise=label_noise(chain, sigma), paths=256, seed=11)
+    run = sdetheory.simulate(
+        chain, sdetheory.SGD(lr), start, [steps], noise=label_noise(chain, sigma), paths=256, seed=11
+    )
     logs = np.log(run.final[:, 0] ** 2 - run.final[:, 1] ** 2)
     log = np.log(3.75)
     for _ in range(steps):
-        log -= predictions.label_noise_imbalance_rate(lr=lr, noise=sigma, inverse_squares=np.sqrt(np.exp(2 * log) + 4))
+        log -= predictions.label_noise_imbalance_rate(
+            lr=lr, noise=sigma, inverse_squares=np.sqrt(np.exp(2 * log) + 4)
+        )
     outcome = equivalent(logs - np.log(3.75), log - np.log(3.75), margin=0.02 * abs(log - np.log(3.75)))
     assert outcome, outcome
 
@@ -256,8 +313,14 @@ def test_label_noise_shrinks_the_imbalance_at_the_predicted_rate():
 @pytest.mark.claim("D29", kind="simulation")
 def test_without_noise_at_the_minimum_the_imbalance_freezes():
     """Interpolated data: descent stops on W = 1 with D != 0, and further steps change nothing."""
-    run = sdetheory.simulate(scalar_chain(2), sdetheory.GradientDescent(0.05), [0.1, 1.7], [400, 4000], keep_states=True,
-                             progress=False)
+    run = sdetheory.simulate(
+        scalar_chain(2),
+        sdetheory.GradientDescent(0.05),
+        [0.1, 1.7],
+        [400, 4000],
+        keep_states=True,
+        progress=False,
+    )
     imbalance = chain_imbalance(run.states[0])[:, 1, 0]
     assert abs(imbalance[1] - imbalance[0]) < 1e-14 and imbalance[1] > 2.0, imbalance
 
@@ -277,11 +340,14 @@ def test_descent_ends_where_ginsburgs_figure_ends():
 @pytest.mark.compiled
 @pytest.mark.claim("D12", "D13", kind="simulation")
 def test_descent_loses_little_imbalance():
-    """-ln(D_inf/D_0)/lr for the five step sizes of the sheet; extrapolated to lr = 0 it is |F(1) - F(W_0)|."""
+    """-ln(D_inf/D_0)/lr for the five step sizes of the sheet; extrapolated to lr = 0 it is |F(1) -
+    F(W_0)|."""
     rates = np.array([0.005, 0.01, 0.02, 0.04, 0.08])
     shrink = []
     for lr in rates:
-        run = sdetheory.simulate(scalar_chain(2), sdetheory.GradientDescent(lr), STARTS[0], [int(60 / lr)], progress=False)
+        run = sdetheory.simulate(
+            scalar_chain(2), sdetheory.GradientDescent(lr), STARTS[0], [int(60 / lr)], progress=False
+        )
         shrink.append(-np.log((run.final[0, 1] ** 2 - run.final[0, 0] ** 2) / 2.88) / lr)
     close(shrink, [0.2309, 0.2348, 0.2430, 0.2610, 0.3059], tolerance=6e-5)
     limit = (8 * shrink[0] - 6 * shrink[1] + shrink[2]) / 3
@@ -297,8 +363,14 @@ def test_weight_decay_runs_of_the_sheet():
     """mu = 0.01 and 0.05 (weight_decay = 2 mu) from (0.1, 1.7): imbalance after 200, 1000, 4000 steps."""
     expected = {0.01: (-1.9038, -0.38381, -9.457e-4), 0.05: (-0.38101, -1.228e-4, 0.0)}
     for penalty, imbalances in expected.items():
-        run = sdetheory.simulate(scalar_chain(2), sdetheory.GradientDescent(0.05, 2 * penalty), STARTS[0],
-                                 [20, 200, 1000, 4000], keep_states=True, progress=False)
+        run = sdetheory.simulate(
+            scalar_chain(2),
+            sdetheory.GradientDescent(0.05, 2 * penalty),
+            STARTS[0],
+            [20, 200, 1000, 4000],
+            keep_states=True,
+            progress=False,
+        )
         found = chain_imbalance(run.states[0])[1:, 0, 1]
         for value, wanted in zip(found[:-1], imbalances[:-1], strict=True):
             close(value / wanted, 1.0, tolerance=2e-4)
@@ -306,21 +378,24 @@ def test_weight_decay_runs_of_the_sheet():
         close(run.final[0].prod(), predictions.ginsburg_end_to_end(penalty=penalty), tolerance=1e-6)
     entered = run.states[0, 0]
     close(entered.prod(), 0.9682, tolerance=1e-4)
-    band = predictions.weight_decay_band_lower(penalty=0.05, depth=2, end_to_end=entered.prod(),
-                                               inverse_squares=inverse_square_sum(entered))
+    band = predictions.weight_decay_band_lower(
+        penalty=0.05, depth=2, end_to_end=entered.prod(), inverse_squares=inverse_square_sum(entered)
+    )
     close(band, 0.9680, tolerance=1e-4)
 
 
 @pytest.mark.compiled
 @pytest.mark.claim("D31", kind="simulation")
 def test_cockpit_figure_plateau_is_reproduced():
-    """Two scalar layers on 100 points, lr 0.1 on the mean of (.)^2 (twice ours): loss 0.759325, D = -2.763861."""
+    """Two scalar layers on 100 points, lr 0.1 on the mean of (.)^2 (twice ours): loss 0.759325, D =
+    -2.763861."""
     rng = np.random.RandomState(42)
     x = rng.normal(size=300).astype(np.float32)
     y = 1.4 * x + rng.normal(size=300).astype(np.float32)
     model = deep_linear_from_data(x[None, :100], y[None, :100], (1, 1, 1))
-    run = sdetheory.simulate(model, sdetheory.GradientDescent(0.2), [0.1, 1.7], [0, 100_000], keep_states=True,
-                             progress=False)
+    run = sdetheory.simulate(
+        model, sdetheory.GradientDescent(0.2), [0.1, 1.7], [0, 100_000], keep_states=True, progress=False
+    )
     losses = [2 * evaluate.loss(model, w) for w in run.states[0]]
     close(losses, [1.67671, 0.759325], tolerance=1e-5)
     close(run.final[0, 0] ** 2 - run.final[0, 1] ** 2, -2.763861, tolerance=1e-5)
@@ -329,24 +404,44 @@ def test_cockpit_figure_plateau_is_reproduced():
 # ---- bad input
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda: deep_linear((3,), np.eye(3)), "`widths` must name at least inputs and outputs"),
-    (lambda: deep_linear((3, 0, 2), np.ones((2, 3))), "`widths` must be at least 1"),
-    (lambda: deep_linear((3, 2.5, 2), np.ones((2, 3))), "`widths` must be an integer"),
-    (lambda: deep_linear((3, 4, 2), np.ones((3, 2))), r"`target` must have shape \(2, 3\): it has shape \(3, 2\)"),
-    (lambda: deep_linear((3, 4, 2), np.full((2, 3), np.nan)), "`target` must be finite"),
-    (lambda: deep_linear((3, 2), np.ones((2, 3)), residual_loss="square"), "`residual_loss` must be"),
-    (lambda: deep_linear_from_data(np.ones((2, 5)), np.ones((2, 4)), (2, 2)), r"`targets` must have shape \(2, 5\)"),
-    (lambda: deep_linear_from_data(np.ones((3, 5)), np.ones((2, 5)), (2, 2)), r"`inputs` must have shape \(2, any\)"),
-    (lambda: deep_linear_from_data(np.ones((2, 0)), np.ones((2, 0)), (2, 2)), "`inputs` must have at least one"),
-    (lambda: scalar_chain(0), "`depth` must be at least 1"),
-    (lambda: label_noise(scalar_chain(2), -1.0), "`sigma` must not be negative"),
-    (lambda: unpack(np.ones(5), (2, 3)), "`w` must have 6 weights"),
-    (lambda: pack([np.ones((2, 3)), np.ones((2, 3))]), "`layers` must chain"),
-    (lambda: balanced_weights((3, 1, 3), np.eye(3), np.random.default_rng(0)), "`widths` must be at least 3"),
-    (lambda: sdetheory.simulate(scalar_chain(3), sdetheory.GradientDescent(0.1), [1.0, 2.0], [1]),
-     "`w0` must have 3 weights"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: deep_linear((3,), np.eye(3)), "`widths` must name at least inputs and outputs"),
+        (lambda: deep_linear((3, 0, 2), np.ones((2, 3))), "`widths` must be at least 1"),
+        (lambda: deep_linear((3, 2.5, 2), np.ones((2, 3))), "`widths` must be an integer"),
+        (
+            lambda: deep_linear((3, 4, 2), np.ones((3, 2))),
+            r"`target` must have shape \(2, 3\): it has shape \(3, 2\)",
+        ),
+        (lambda: deep_linear((3, 4, 2), np.full((2, 3), np.nan)), "`target` must be finite"),
+        (lambda: deep_linear((3, 2), np.ones((2, 3)), residual_loss="square"), "`residual_loss` must be"),
+        (
+            lambda: deep_linear_from_data(np.ones((2, 5)), np.ones((2, 4)), (2, 2)),
+            r"`targets` must have shape \(2, 5\)",
+        ),
+        (
+            lambda: deep_linear_from_data(np.ones((3, 5)), np.ones((2, 5)), (2, 2)),
+            r"`inputs` must have shape \(2, any\)",
+        ),
+        (
+            lambda: deep_linear_from_data(np.ones((2, 0)), np.ones((2, 0)), (2, 2)),
+            "`inputs` must have at least one",
+        ),
+        (lambda: scalar_chain(0), "`depth` must be at least 1"),
+        (lambda: label_noise(scalar_chain(2), -1.0), "`sigma` must not be negative"),
+        (lambda: unpack(np.ones(5), (2, 3)), "`w` must have 6 weights"),
+        (lambda: pack([np.ones((2, 3)), np.ones((2, 3))]), "`layers` must chain"),
+        (
+            lambda: balanced_weights((3, 1, 3), np.eye(3), np.random.default_rng(0)),
+            "`widths` must be at least 3",
+        ),
+        (
+            lambda: sdetheory.simulate(scalar_chain(3), sdetheory.GradientDescent(0.1), [1.0, 2.0], [1]),
+            "`w0` must have 3 weights",
+        ),
+    ],
+)
 def test_bad_input_is_refused_by_name(make, message):
     with pytest.raises(ValueError, match=message):
         make()

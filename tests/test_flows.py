@@ -1,4 +1,5 @@
-"""Gradient flows: tableaus, orders, conservation, agreement with scipy, and members that step on their own."""
+"""Gradient flows: tableaus, orders, conservation, agreement with scipy, and members that step on their
+own."""
 
 from typing import NamedTuple
 
@@ -33,14 +34,25 @@ W0 = 0.7 * np.random.default_rng(7).standard_normal((11, 26))
 
 def simulate(integrator, w0, ts, weight_decay=0.0, model=MODEL, **options):
     """A gradient flow, quietly, all states kept."""
-    return sdetheory.simulate(model, sdetheory.GradientFlow(weight_decay), w0, ts, integrator=integrator,
-                              keep_states=True, progress=False, **{"threads": 1, **options})
+    return sdetheory.simulate(
+        model,
+        sdetheory.GradientFlow(weight_decay),
+        w0,
+        ts,
+        integrator=integrator,
+        keep_states=True,
+        progress=False,
+        **{"threads": 1, **options},
+    )
 
 
 def oracle(w, ts, weight_decay=0.0, method="DOP853", **tolerances):
     """The same flow by scipy, on the gradient by hand."""
+
     def force(t, state):
-        return -gradient_by_hand(state, WIDTHS, np.eye(3), TARGET, SLOPE["square"], 1.0) - weight_decay * state
+        return (
+            -gradient_by_hand(state, WIDTHS, np.eye(3), TARGET, SLOPE["square"], 1.0) - weight_decay * state
+        )
 
     return solve_ivp(force, (0, ts[-1]), w, method=method, t_eval=ts, **tolerances)
 
@@ -49,22 +61,34 @@ def oracle(w, ts, weight_decay=0.0, method="DOP853", **tolerances):
 
 
 def order_conditions(a, b):
-    """Residuals of the eight conditions for order 4, by order (Butcher; Hairer, Norsett, Wanner, table II.2.1)."""
+    """Residuals of the eight conditions for order 4, by order (Butcher; Hairer, Norsett, Wanner, table
+    II.2.1)."""
     c = a.sum(axis=1)
-    return {1: [b.sum() - 1], 2: [b @ c - 1 / 2], 3: [b @ c**2 - 1 / 3, b @ a @ c - 1 / 6],
-            4: [b @ c**3 - 1 / 4, b @ (c * (a @ c)) - 1 / 8, b @ a @ c**2 - 1 / 12, b @ a @ a @ c - 1 / 24]}
+    return {
+        1: [b.sum() - 1],
+        2: [b @ c - 1 / 2],
+        3: [b @ c**2 - 1 / 3, b @ a @ c - 1 / 6],
+        4: [b @ c**3 - 1 / 4, b @ (c * (a @ c)) - 1 / 8, b @ a @ c**2 - 1 / 12, b @ a @ a @ c - 1 / 24],
+    }
 
 
-@pytest.mark.parametrize(("integrator", "a", "b"), [
-    (Euler(), EULER_A, EULER_B), (RK4(), RK4_A, RK4_B), (GaussLegendre4(), GAUSS_A, GAUSS_B),
-    (DOP853(), dop853_tableau.A[:12, :12], dop853_tableau.B[:12]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("integrator", "a", "b"),
+    [
+        (Euler(), EULER_A, EULER_B),
+        (RK4(), RK4_A, RK4_B),
+        (GaussLegendre4(), GAUSS_A, GAUSS_B),
+        (DOP853(), dop853_tableau.A[:12, :12], dop853_tableau.B[:12]),
+    ],
+)
 def test_tableau_meets_the_conditions_of_its_declared_order(integrator, a, b):
     for order, residuals in order_conditions(a, b).items():
         if order <= integrator.order:
             assert np.abs(residuals).max() < 1e-14, f"{integrator}: order {order}: {residuals}"
         elif order == integrator.order + 1:
-            assert np.abs(residuals).max() > 1e-3, f"{integrator} has a higher order than declared: {residuals}"
+            assert np.abs(residuals).max() > 1e-3, (
+                f"{integrator} has a higher order than declared: {residuals}"
+            )
 
 
 def test_gauss_tableau_conserves_quadratic_invariants():
@@ -78,7 +102,9 @@ def test_dop853_tableau_is_hairers():
     from scipy.integrate._ivp import dop853_coefficients as theirs
 
     assert np.array_equal(dop853_tableau.A, theirs.A) and np.array_equal(dop853_tableau.B[:12], theirs.B)
-    assert np.array_equal(dop853_tableau.E3[:13], theirs.E3) and np.array_equal(dop853_tableau.E5[:13], theirs.E5)
+    assert np.array_equal(dop853_tableau.E3[:13], theirs.E3) and np.array_equal(
+        dop853_tableau.E5[:13], theirs.E5
+    )
     assert np.array_equal(dop853_tableau.D, theirs.D)
     nodes = dop853_tableau.NODES
     close(dop853_tableau.A.sum(axis=1), nodes, tolerance=1e-14)
@@ -127,7 +153,9 @@ def test_fixed_step_schemes_have_their_declared_order(integrator, exact):
 
 @pytest.mark.compiled
 @pytest.mark.claim("D7", kind="property")
-@given(hnp.arrays(np.float64, 26, elements=st.floats(-0.5, 0.5, width=32)), st.sampled_from((0.03, 0.05, 0.1)))
+@given(
+    hnp.arrays(np.float64, 26, elements=st.floats(-0.5, 0.5, width=32)), st.sampled_from((0.03, 0.05, 0.1))
+)
 @example(np.zeros(26), 0.1)
 @example(np.full(26, 0.5), 0.1)
 def test_gauss_legendre_conserves_balancedness_to_rounding(w, dt):
@@ -159,7 +187,9 @@ def test_imbalance_decays_at_twice_the_weight_decay(weight_decay):
     ts = np.array([0.0, 0.5, 2.0, 5.0])
     run = simulate(DOP853(1e-10, 1e-12), W0, ts, weight_decay)
     for defect in matrix_imbalance(run.states, WIDTHS):
-        predicted = predictions.imbalance_flow(t=ts[:, None, None], weight_decay=weight_decay, imbalance0=defect[:, :1])
+        predicted = predictions.imbalance_flow(
+            t=ts[:, None, None], weight_decay=weight_decay, imbalance0=defect[:, :1]
+        )
         close(defect, predicted, tolerance=2e-8)
 
 
@@ -182,7 +212,9 @@ def test_gauss_legendre_refuses_steps_its_sweeps_cannot_solve():
 # ---- DOP853
 
 
-@pytest.mark.parametrize(("rtol", "atol"), [pytest.param(1e-8, 1e-10, marks=pytest.mark.compiled), (1e-5, 1e-6)])
+@pytest.mark.parametrize(
+    ("rtol", "atol"), [pytest.param(1e-8, 1e-10, marks=pytest.mark.compiled), (1e-5, 1e-6)]
+)
 def test_dop853_takes_scipys_steps(rtol, atol):
     """Same numbers of steps, same dense output; a member differs from scipy by rounding only."""
     ts = np.array([0.0, 0.3, 0.31, 1.0, 5.0, 20.0])
@@ -224,7 +256,8 @@ def test_members_do_not_depend_on_wider_lanes(width):
 
 
 class Power(NamedTuple):
-    """L = rate |w|^4 / 4: the flow is w' = -rate |w|^2 w, which blows up in finite time for a negative rate."""
+    """L = rate |w|^4 / 4: the flow is w' = -rate |w|^2 w, which blows up in finite time for a negative
+    rate."""
 
     rate: float
 
@@ -273,8 +306,11 @@ def test_weight_decay_flow_slides_to_the_balanced_minimum():
     ts = np.array([0.0, 5.0, 20.0, 150.0])
     run = simulate(DOP853(1e-11, 1e-13), STARTS, ts, 0.1, model=scalar_chain(2))
     imbalance = chain_imbalance(run.states)[:, :, 0, 1]
-    close(imbalance, predictions.ginsburg_imbalance_flow(step=ts, lr=1.0, penalty=0.05, imbalance0=imbalance[:, :1]),
-          tolerance=1e-9)
+    close(
+        imbalance,
+        predictions.ginsburg_imbalance_flow(step=ts, lr=1.0, penalty=0.05, imbalance0=imbalance[:, :1]),
+        tolerance=1e-9,
+    )
     close(run.final.prod(axis=1), predictions.ginsburg_end_to_end(penalty=0.05), tolerance=1e-9)
 
 
@@ -283,9 +319,18 @@ def test_balanced_aligned_modes_follow_the_sigmoid():
     """Two layers, diagonal target: every mode a(t) on its own (Saxe, McClelland, Ganguli 2014)."""
     strengths, start = np.array([3.0, 1.5, 0.5]), np.array([1e-3, 1e-2, 1e-4])
     ts = np.linspace(0, 12, 13)
-    run = simulate(DOP853(1e-10, 1e-12), pack([np.diag(np.sqrt(start))] * 2), ts, model=deep_linear((3, 3, 3), np.diag(strengths)))
+    run = simulate(
+        DOP853(1e-10, 1e-12),
+        pack([np.diag(np.sqrt(start))] * 2),
+        ts,
+        model=deep_linear((3, 3, 3), np.diag(strengths)),
+    )
     found = np.diagonal(end_to_end(run.states[0], (3, 3, 3)), axis1=1, axis2=2)
-    close(found, predictions.mode_strength(t=ts[:, None], two_layer_target=strengths, strength0=start), tolerance=1e-8)
+    close(
+        found,
+        predictions.mode_strength(t=ts[:, None], two_layer_target=strengths, strength0=start),
+        tolerance=1e-8,
+    )
 
 
 @pytest.mark.compiled
@@ -300,19 +345,28 @@ def test_balanced_start_stays_balanced():
 # ---- bad input
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda: simulate(DOP853(), W0, [2.0, 1.0]), "`ts` must be non-negative and strictly increasing"),
-    (lambda: simulate(DOP853(), W0, [-1.0, 1.0]), "`ts` must be non-negative and strictly increasing"),
-    (lambda: simulate(DOP853(), np.full(26, np.nan), [1.0]), "`w0` must be finite"),
-    (lambda: simulate(DOP853(), W0[:, :-1], [1.0]), "`w0` must have 26 weights"),
-    (lambda: simulate(DOP853(rtol=1e-16), W0, [1.0]), "`rtol` must be at least"),
-    (lambda: simulate(DOP853(atol=-1.0), W0, [1.0]), "`atol` must not be negative"),
-    (lambda: simulate(GaussLegendre4(0.0), W0, [1.0], dt=0.1), "`tolerance` must be positive"),
-    (lambda: simulate(RK4(), W0, [1.0], dt=0.3), "`dt` must divide the spacing of `ts`"),
-    (lambda: simulate(DOP853(), W0, [1.0], sdetheory.dynamics.Piecewise((0.1, 0.2), (3,))), "`weight_decay` must be a number"),
-    (lambda: flow.solve(MODEL, sdetheory.GradientFlow(), np.full(26, np.inf), [1.0]), "`w0` must be finite"),
-    (lambda: flow.solve(MODEL, sdetheory.GradientFlow(), W0, [1.0], width=12), "`width` must be one of"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: simulate(DOP853(), W0, [2.0, 1.0]), "`ts` must be non-negative and strictly increasing"),
+        (lambda: simulate(DOP853(), W0, [-1.0, 1.0]), "`ts` must be non-negative and strictly increasing"),
+        (lambda: simulate(DOP853(), np.full(26, np.nan), [1.0]), "`w0` must be finite"),
+        (lambda: simulate(DOP853(), W0[:, :-1], [1.0]), "`w0` must have 26 weights"),
+        (lambda: simulate(DOP853(rtol=1e-16), W0, [1.0]), "`rtol` must be at least"),
+        (lambda: simulate(DOP853(atol=-1.0), W0, [1.0]), "`atol` must not be negative"),
+        (lambda: simulate(GaussLegendre4(0.0), W0, [1.0], dt=0.1), "`tolerance` must be positive"),
+        (lambda: simulate(RK4(), W0, [1.0], dt=0.3), "`dt` must divide the spacing of `ts`"),
+        (
+            lambda: simulate(DOP853(), W0, [1.0], sdetheory.dynamics.Piecewise((0.1, 0.2), (3,))),
+            "`weight_decay` must be a number",
+        ),
+        (
+            lambda: flow.solve(MODEL, sdetheory.GradientFlow(), np.full(26, np.inf), [1.0]),
+            "`w0` must be finite",
+        ),
+        (lambda: flow.solve(MODEL, sdetheory.GradientFlow(), W0, [1.0], width=12), "`width` must be one of"),
+    ],
+)
 def test_bad_input_is_refused_by_name(make, message):
     with pytest.raises(ValueError, match=message):
         make()

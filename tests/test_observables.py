@@ -1,4 +1,5 @@
-"""Functions of states: curvature against differences, imbalance and sharpness against the theory of flat minima."""
+"""Functions of states: curvature against differences, imbalance and sharpness against the theory of flat
+minima."""
 
 import numpy as np
 import pytest
@@ -25,7 +26,10 @@ def test_hessian_is_the_derivative_of_the_gradient(name, w, inputs, targets):
     """Complex steps on the gradient by hand: no cancellation, so rounding is all that is left."""
     model = deep_linear_from_data(inputs, targets, WIDTHS, {"square": Square(), "huber": PseudoHuber()}[name])
     found = observables.hessian(model, w)
-    rows = [gradient_by_hand(w + 1e-30j * e, WIDTHS, inputs, targets, SLOPE[name], 1 / 3).imag / 1e-30 for e in np.eye(11)]
+    rows = [
+        gradient_by_hand(w + 1e-30j * e, WIDTHS, inputs, targets, SLOPE[name], 1 / 3).imag / 1e-30
+        for e in np.eye(11)
+    ]
     close(found, np.array(rows), scale=1e3)
     assert np.abs(found - found.T).max() <= 1e-12 * max(1, np.abs(found).max())
 
@@ -38,12 +42,21 @@ def test_leading_axes_are_kept():
     assert observables.end_to_end(w, WIDTHS).shape == (3, 2, 2, 2)
     assert [d.shape for d in observables.matrix_imbalance(w, WIDTHS)] == [(3, 2, 3, 3), (3, 2, 1, 1)]
     assert observables.frobenius_imbalance(w, WIDTHS).shape == (3, 2, 2)
-    for function in (observables.norm, observables.squared_norm, observables.chain_product, observables.inverse_square_sum):
+    for function in (
+        observables.norm,
+        observables.squared_norm,
+        observables.chain_product,
+        observables.inverse_square_sum,
+    ):
         assert function(w).shape == (3, 2)
     for i in (0, 2):
         single = observables.sharpness(model, w[i, 1])
         close(observables.sharpness(model, w)[i, 1], single, tolerance=1e-12, scale=single)
-        close(observables.end_to_end(w, WIDTHS)[i, 1], product_of(layers_of(w[i, 1], WIDTHS), 2), tolerance=1e-13)
+        close(
+            observables.end_to_end(w, WIDTHS)[i, 1],
+            product_of(layers_of(w[i, 1], WIDTHS), 2),
+            tolerance=1e-13,
+        )
 
 
 @given(arrays(11))
@@ -51,9 +64,19 @@ def test_imbalances_are_traces_and_norms_of_each_other(w):
     layers = layers_of(w, WIDTHS)
     squares = np.array([np.sum(m**2) for m in layers])
     close(observables.frobenius_imbalance(w, WIDTHS), np.diff(squares), tolerance=1e-13, scale=squares.max())
-    close(observables.layer_imbalance(w, WIDTHS), squares.max() - squares.min(), tolerance=1e-13, scale=squares.max())
+    close(
+        observables.layer_imbalance(w, WIDTHS),
+        squares.max() - squares.min(),
+        tolerance=1e-13,
+        scale=squares.max(),
+    )
     matrices = [layers[j + 1].T @ layers[j + 1] - layers[j] @ layers[j].T for j in range(2)]
-    close(observables.imbalance_norm(w, WIDTHS), max(np.linalg.norm(m) for m in matrices), tolerance=1e-12, scale=50)
+    close(
+        observables.imbalance_norm(w, WIDTHS),
+        max(np.linalg.norm(m) for m in matrices),
+        tolerance=1e-12,
+        scale=50,
+    )
     assert observables.imbalance_norm(w[:6], (2, 3)) == 0.0
     close(observables.norm(w), np.linalg.norm(w), tolerance=1e-13, scale=10)
 
@@ -66,7 +89,7 @@ def test_effective_lr_is_lr_over_squared_norm(w, lr):
 def test_mode_strengths_are_singular_values_or_projections():
     rng = np.random.default_rng(3)
     target = rng.standard_normal((2, 3))
-    left, values, right = np.linalg.svd(target, full_matrices=False)
+    left, _values, right = np.linalg.svd(target, full_matrices=False)
     w = balanced_weights((3, 4, 2), left * [1.5, 0.25] @ right, rng)
     close(observables.mode_strengths(w, (3, 4, 2)), [1.5, 0.25], tolerance=1e-13)
     close(observables.mode_strengths(w, (3, 4, 2), -target), [-1.5, -0.25], tolerance=1e-13)
@@ -92,7 +115,9 @@ def test_sharpness_at_a_minimum_is_twice_the_inverse_squares(free):
     """At W = 1: lambda_max = tr H = 2 S >= 2 d, with equality only at |w_i| = 1."""
     w = np.array([*free, 1 / np.prod(free)])
     eigenvalues = np.linalg.eigvalsh(observables.hessian(scalar_chain(w.size), w))
-    predicted = predictions.sharpness_at_minimum(target=1.0, inverse_squares=observables.inverse_square_sum(w))
+    predicted = predictions.sharpness_at_minimum(
+        target=1.0, inverse_squares=observables.inverse_square_sum(w)
+    )
     close(eigenvalues[-1], predicted, scale=predicted)
     close(eigenvalues[:-1], 0.0, scale=predicted)
     assert predicted >= predictions.flattest_sharpness(depth=w.size) * (1 - 1e-14)
@@ -108,7 +133,8 @@ def test_two_layer_sharpness_is_a_function_of_the_imbalance(first, target):
 
 
 def minimum_with(differences):
-    """The point of W = 1 whose squares are m + differences: where gradient flow with these imbalances ends."""
+    """The point of W = 1 whose squares are m + differences: where gradient flow with these imbalances
+    ends."""
     differences = np.asarray(differences) - np.min(differences)
     least = brentq(lambda log: np.sum(np.log(np.exp(log) + differences)), -60, 1, xtol=1e-14)
     return np.sqrt(np.exp(least) + differences)
@@ -142,7 +168,8 @@ def test_shrinking_every_gap_flattens_the_minimum(gaps):
 @pytest.mark.claim("D47", kind="property")
 @given(arrays(18))
 def test_spectrum_at_a_minimum_is_that_of_the_kernel(w):
-    """Non-zero spectrum of H = spectrum of sum_i A_i A_i^T kron B_i^T B_i; two layers: ||W_1||^2 + ||W_2||^2."""
+    """Non-zero spectrum of H = spectrum of sum_i A_i A_i^T kron B_i^T B_i; two layers: ||W_1||^2 +
+    ||W_2||^2."""
     w = np.resize(w, 2 * 3 + 3 * 3 + 3 * 2)
     widths = (2, 3, 3, 2)
     layers = layers_of(w, widths)
@@ -166,9 +193,12 @@ def test_flattest_minimum_need_not_be_balanced():
 
 
 @pytest.mark.claim("D49", kind="property")
-@given(hnp.arrays(np.float64, (2, 2), elements=st.floats(-2, 2, width=32)), st.integers(2, 4), st.floats(0.5, 2))
+@given(
+    hnp.arrays(np.float64, (2, 2), elements=st.floats(-2, 2, width=32)), st.integers(2, 4), st.floats(0.5, 2)
+)
 def test_balanced_factors_are_flattest(matrix, depth, factor):
-    """Sharpness L sigma_1^(2 - 2/L) at balanced factors; rescaling two layers against each other never lowers it."""
+    """Sharpness L sigma_1^(2 - 2/L) at balanced factors; rescaling two layers against each other never lowers
+    it."""
     largest = np.linalg.norm(matrix, 2)
     assume(largest > 0.1)
     widths = (2,) * (depth + 1)
@@ -183,11 +213,20 @@ def test_balanced_factors_are_flattest(matrix, depth, factor):
 # ---- bad input
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda: observables.end_to_end(np.ones(5), (2, 3)), "`w` must have 6 weights"),
-    (lambda: observables.mode_strengths(np.ones(6), (2, 3), np.ones((2, 3))), r"`target` must have shape \(3, 2\)"),
-    (lambda: observables.hessian(scalar_chain(2)._replace(residual_loss=1.0), np.ones(2)), "`model` must have the square"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: observables.end_to_end(np.ones(5), (2, 3)), "`w` must have 6 weights"),
+        (
+            lambda: observables.mode_strengths(np.ones(6), (2, 3), np.ones((2, 3))),
+            r"`target` must have shape \(3, 2\)",
+        ),
+        (
+            lambda: observables.hessian(scalar_chain(2)._replace(residual_loss=1.0), np.ones(2)),
+            "`model` must have the square",
+        ),
+    ],
+)
 def test_bad_input_is_refused_by_name(make, message):
     with pytest.raises(ValueError, match=message):
         make()

@@ -1,4 +1,5 @@
-"""Lane-wise products in register tiles: every shape and stride equals numpy, and nothing depends on the width."""
+"""Lane-wise products in register tiles: every shape and stride equals numpy, and nothing depends on the
+width."""
 
 import numpy as np
 import pytest
@@ -27,10 +28,21 @@ sizes = st.integers(1, 12)
 numbers = st.lists(st.integers(-9, 9), min_size=1, max_size=20).map(lambda v: np.array(v, float))
 
 
-@given(m=sizes, n=sizes, q=sizes, a=numbers, b=numbers, c=st.none() | numbers, left_t=st.booleans(),
-       right_t=st.booleans(), width=st.sampled_from((8, 16)))
+@given(
+    m=sizes,
+    n=sizes,
+    q=sizes,
+    a=numbers,
+    b=numbers,
+    c=st.none() | numbers,
+    left_t=st.booleans(),
+    right_t=st.booleans(),
+    width=st.sampled_from((8, 16)),
+)
 @example(m=1, n=1, q=1, a=np.ones(1), b=np.ones(1), c=None, left_t=False, right_t=False, width=8)
-@example(m=5, n=3, q=10, a=np.arange(7.0), b=np.arange(3.0), c=np.arange(2.0), left_t=True, right_t=True, width=8)
+@example(
+    m=5, n=3, q=10, a=np.arange(7.0), b=np.arange(3.0), c=np.arange(2.0), left_t=True, right_t=True, width=8
+)
 def test_every_shape_and_stride_equals_numpy(m, n, q, a, b, c, left_t, right_t, width):
     """Whole numbers, so equality is exact; operands stored transposed are read by strides."""
     w, work = lanes_of(np.resize(a, m * n), width), lanes_of(np.resize(b, n * q + 3), width)
@@ -45,7 +57,9 @@ def test_every_shape_and_stride_equals_numpy(m, n, q, a, b, c, left_t, right_t, 
     x, y = x.swapaxes(0, 1) if left_t else x, y.swapaxes(0, 1) if right_t else y
     expected = np.einsum("ikl,kjl->ijl", x, y) + (0.0 if c is None else constants.reshape(m, q, 1))
     found = float_rows(out)[2:].reshape(m, q, width)
-    assert np.array_equal(found, expected), f"{(m, n, q)}: largest difference {np.abs(found - expected).max()}"
+    assert np.array_equal(found, expected), (
+        f"{(m, n, q)}: largest difference {np.abs(found - expected).max()}"
+    )
     assert not float_rows(out)[:2].any(), "rows outside the result were written"
 
 
@@ -57,7 +71,9 @@ def test_rows_run_in_order_on_one_memory():
     float_rows(w)[:], float_rows(work)[:28] = x.reshape(24, 8), y.reshape(28, 8)
     middle = Operand(WORK, 28, (6, 7))
     program = product(Operand(WEIGHTS, 0, (6, 4)), Operand(WORK, 0, (4, 7)), middle)
-    program += product(Operand(WEIGHTS, 0, (6, 4)).T, Operand(WORK, 28, (6, 4), (7, 1)), Operand(OUTPUT, 0, (4, 4)))
+    program += product(
+        Operand(WEIGHTS, 0, (6, 4)).T, Operand(WORK, 28, (6, 4), (7, 1)), Operand(OUTPUT, 0, (4, 4))
+    )
     carry(np.array(program), 0, len(program), w, out, work, np.zeros(0))
     first = np.einsum("ikl,kjl->ijl", x, y)
     second = np.einsum("kil,kjl->ijl", x, first[:, :4])
@@ -68,7 +84,9 @@ def test_rows_run_in_order_on_one_memory():
 def test_widths_agree_bitwise():
     rng = np.random.default_rng(1)
     x, y = rng.standard_normal((9, 11)), rng.standard_normal((11, 8))
-    program = np.array(product(Operand(WEIGHTS, 0, (9, 11)), Operand(WORK, 0, (11, 8)), Operand(OUTPUT, 0, (9, 8))))
+    program = np.array(
+        product(Operand(WEIGHTS, 0, (9, 11)), Operand(WORK, 0, (11, 8)), Operand(OUTPUT, 0, (9, 8)))
+    )
     found = []
     for width in (8, 16):
         w, work, out = lane_array(99, width), lane_array(88, width), lane_array(72, width)

@@ -1,6 +1,7 @@
-"""The compiled loop of adaptive flows: W members at a time, each with its own clock, refilled from a queue."""
+"""The compiled loop of adaptive flows: W members at a time, each with its own clock, refilled from a
+queue."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -21,32 +22,34 @@ from sdetheory.integrators.dop853 import (
     trial_step,
 )
 from sdetheory.integrators.stages import combine, force
-from sdetheory.lanes.driver import record
 from sdetheory.lanes.cache import compiled
-from sdetheory.lanes.vector import any_lane, float_rows, lane_array, load, select, store
+from sdetheory.lanes.driver import record
+from sdetheory.lanes.vector import float_rows, lane_array, load, select, store
 
 RUNNING, DONE, FAILED = 0, 1, 2
 EULER = np.ones(1)
-SMALLEST = 1e-300                     # a step below this, or below 10 ulps of the time, has underflowed
-# First rows of the memory, one number a lane: the step being tried (with the minus of the descent), the fraction of it
-# that is wanted, marks of chosen and of due lanes (1.0), three norms, time, time after the step, next step size.
+SMALLEST = 1e-300  # a step below this, or below 10 ulps of the time, has underflowed
+# First rows of the memory, one number a lane: the step being tried (with the minus of the descent), the
+# fraction of it that is wanted, marks of chosen and of due lanes (1.0), three norms, time, time after the
+# step, next step size.
 STEP, FRACTION, CHOSEN, DUE, NORMS, TIME, AFTER, NEXT, HEAD = 0, 1, 2, 3, 4, 7, 8, 9, 10
 # The vectors that follow, d rows each: state, end of the step, stage, slopes, dense polynomials, state shown.
 Y, NEW, STAGE, SLOPES, DENSE, SHOWN, SEEN = 0, 1, 2, 3, 3 + SLOTS, 10 + SLOTS, 11 + SLOTS
 # Rows of `numbers`: member in the lane (-1: none), next entry of ts, flag; and the head of the queue.
 MEMBER, MARK, REJECTED, QUEUE = 0, 1, 2, 3
-# A phase is the slope being computed: 1 ... 11 of a step, 12 at its end, 13 ... 15 for dense output, or one of these.
+# A phase is the slope being computed: 1 ... 11 of a step, 12 at its end, 13 ... 15 for dense output, or one
+# of these.
 SLOPE_OF_START, SLOPE_AHEAD, STOP = 16, 17, 18
 LAST, LAST_EXTRA = 12, 15
-NOTHING, END, INSIDE = 0, 1, 2        # what is due: nothing, the end of a step, a time inside a step
+NOTHING, END, INSIDE = 0, 1, 2  # what is due: nothing, the end of a step, a time inside a step
 
 
 class Memory(NamedTuple):
     """What the W lanes work on: HEAD rows, the vectors, what the observers saw, and the model's workspace."""
 
-    lanes: np.ndarray                 # (rows,) lane array
-    rows: np.ndarray                  # (rows, W) the same memory, number by number
-    numbers: np.ndarray               # (4, W) int64
+    lanes: np.ndarray  # (rows,) lane array
+    rows: np.ndarray  # (rows, W) the same memory, number by number
+    numbers: np.ndarray  # (4, W) int64
     d: int
     observers: int
 
@@ -54,11 +57,11 @@ class Memory(NamedTuple):
 class Results(NamedTuple):
     """What the loop writes, by member."""
 
-    values: np.ndarray                # (members, T, observers)
-    states: np.ndarray                # (members, T or 0, d)
-    final: np.ndarray                 # (members, d)
-    times: np.ndarray                 # (members,) time reached
-    counts: np.ndarray                # (members, 3) accepted steps, rejected steps, DONE or FAILED
+    values: np.ndarray  # (members, T, observers)
+    states: np.ndarray  # (members, T or 0, d)
+    final: np.ndarray  # (members, d)
+    times: np.ndarray  # (members,) time reached
+    counts: np.ndarray  # (members, 3) accepted steps, rejected steps, DONE or FAILED
 
 
 def make_memory(d: int, observers: int, scratch: int, width: int) -> Memory:
@@ -83,7 +86,8 @@ def _work(memory):
 def advance(tag, integrator, model, observers, weight_decay, ts, starts, memory, results):
     """Carry all members `starts` (members, d) from 0 to ts[-1] and record at ts.
 
-    The model is called in this one place; `_after` says where next.  (Small to compile: the rest is shared by all models.)
+    The model is called in this one place; `_after` says where next.  (Small to compile: the rest is shared by
+    all models.)
     """
     d, lanes, work = memory.d, memory.lanes, _work(memory)
     for lane in range(memory.numbers.shape[1]):
@@ -94,8 +98,14 @@ def advance(tag, integrator, model, observers, weight_decay, ts, starts, memory,
         if phase < SLOPE_OF_START and phase != LAST:
             _stage(phase, memory)
         place, slope = _place(phase), _slope(phase)
-        force(model, 1.0, weight_decay, lanes[HEAD + place * d : HEAD + (place + 1) * d],
-              lanes[HEAD + slope * d : HEAD + (slope + 1) * d], work)
+        force(
+            model,
+            1.0,
+            weight_decay,
+            lanes[HEAD + place * d : HEAD + (place + 1) * d],
+            lanes[HEAD + slope * d : HEAD + (slope + 1) * d],
+            work,
+        )
         phase = _after(phase, integrator, observers, ts, starts, memory, results)
 
 
@@ -108,7 +118,7 @@ def _place(phase):
 @njit(error_model="numpy")
 def _slope(phase):
     """Which vector the slope of this phase goes to."""
-    return NEW if phase == SLOPE_OF_START or phase == SLOPE_AHEAD else SLOPES + SLOT[phase]
+    return NEW if phase in (SLOPE_OF_START, SLOPE_AHEAD) else SLOPES + SLOT[phase]
 
 
 @njit(error_model="numpy")
@@ -149,8 +159,14 @@ def _after(phase, integrator, observers, ts, starts, memory, results):
 @njit(error_model="numpy")
 def _stage(s, memory):
     """The state at which slope s (from 0) is taken."""
-    combine(_group(memory, Y, NEW), load(memory.lanes, STEP), STAGES[s], TERMS[s], _group(memory, SLOPES, DENSE),
-            _group(memory, STAGE, SLOPES))
+    combine(
+        _group(memory, Y, NEW),
+        load(memory.lanes, STEP),
+        STAGES[s],
+        TERMS[s],
+        _group(memory, SLOPES, DENSE),
+        _group(memory, STAGE, SLOPES),
+    )
 
 
 @njit(error_model="numpy")
@@ -190,7 +206,8 @@ def _fill(memory, starts):
 
 @njit(error_model="numpy")
 def _look_ahead(integrator, end, memory):
-    """Slopes of the chosen lanes' starts (in `new`) become their first; one Euler step ahead into the stage."""
+    """Slopes of the chosen lanes' starts (in `new`) become their first; one Euler step ahead into the
+    stage."""
     rows, lanes, d = memory.rows, memory.lanes, memory.d
     y, new, slope = _group(memory, Y, NEW), _group(memory, NEW, STAGE), _group(memory, SLOPES, SLOPES + 1)
     chosen = load(lanes, CHOSEN) > 0.5
@@ -274,7 +291,8 @@ def _judge(memory, counts, lane):
 
 @njit(error_model="numpy")
 def _deliver(dense, observers, ts, memory, results):
-    """Record the chosen lanes at every time of ts that their step has reached, by dense output inside the step."""
+    """Record the chosen lanes at every time of ts that their step has reached, by dense output inside the
+    step."""
     y, new, shown = _group(memory, Y, NEW), _group(memory, NEW, STAGE), _group(memory, SHOWN, SEEN)
     output = _group(memory, DENSE, SHOWN)
     if dense:
@@ -293,7 +311,8 @@ def _deliver(dense, observers, ts, memory, results):
 
 @njit(error_model="numpy")
 def _mark_due(ts, memory):
-    """Mark the chosen lanes with a time to record, and the fraction of their step where it lies; NOTHING, END, INSIDE."""
+    """Mark the chosen lanes with a time to record, and the fraction of their step where it lies; NOTHING,
+    END, INSIDE."""
     rows, found = memory.rows, NOTHING
     for lane in range(rows.shape[1]):
         rows[FRACTION, lane], rows[DUE, lane] = 1.0, 0.0

@@ -1,25 +1,26 @@
 """DOP853 on lanes: every member of an ensemble with its own time, step size, error control and dense output.
 
-A lane that finishes takes the next member from the queue, so all lanes stay busy; no lane looks at another one, so
-a member's result does not depend on its company, on the width or on the threads.
+A lane that finishes takes the next member from the queue, so all lanes stay busy; no lane looks at another
+one, so a member's result does not depend on its company, on the width or on the threads.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from sdetheory import checks
-from sdetheory.integrators.dop853_tableau import B, D, E3, E5, A
+from sdetheory.integrators.dop853_tableau import E3, E5, A, B, D
 from sdetheory.lanes.vector import absolute, constant, fma, load, maximum, store
 
 
 class DOP853(NamedTuple):
-    """Dormand and Prince's explicit scheme of order 8 with error control of orders 5 and 3 and dense output of order 7.
+    """Dormand and Prince's explicit scheme of order 8 with error control of orders 5 and 3 and dense output
+    of order 7.
 
-    A step is accepted when the error estimate is below atol + rtol max(|y|, |y'|) in the root mean square over
-    coordinates; step control as in scipy's `solve_ivp`.
-    Source: E. Hairer, S. Norsett, G. Wanner, Solving Ordinary Differential Equations I (1993), section II.10.
+    A step is accepted when the error estimate is below atol + rtol max(|y|, |y'|) in the root mean square
+    over coordinates; step control as in scipy's `solve_ivp`. Source: E. Hairer, S. Norsett, G. Wanner,
+    Solving Ordinary Differential Equations I (1993), section II.10.
     """
 
     rtol: float = 1e-8
@@ -35,10 +36,10 @@ class DOP853(NamedTuple):
 
 
 EPSILON = float(np.finfo(float).eps)
-SAFETY, LEAST, MOST = 0.9, 0.2, 10.0                       # step-size factor: safety, smallest, largest
+SAFETY, LEAST, MOST = 0.9, 0.2, 10.0  # step-size factor: safety, smallest, largest
 
-# Slopes are kept in slots so that every stage sums a contiguous group: slopes 2, 3 and 5 (of 1..16) are needed one
-# after the other only, and share slot 1.
+# Slopes are kept in slots so that every stage sums a contiguous group: slopes 2, 3 and 5 (of 1..16) are
+# needed one after the other only, and share slot 1.
 SLOT = np.array([0, 1, 1, 2, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13])
 SLOTS = 14
 
@@ -59,7 +60,8 @@ STEP_TERMS = int(TERMS[12])
 
 @njit(error_model="numpy")
 def finish(y, h, k, new, rtol, atol):
-    """new <- the end of the step; returns the squared norms of the error estimates of orders 3 and 5, in tolerances."""
+    """new <- the end of the step; returns the squared norms of the error estimates of orders 3 and 5, in
+    tolerances."""
     d = y.size
     norm3 = constant(y, 0.0)
     norm5 = norm3
@@ -127,7 +129,8 @@ def step_factor(error, rejected):
 
 @njit(error_model="numpy")
 def start_norms(y, k, moved, rtol, atol, norms):
-    """norms[0..2] <- sums of squares of the state, the first slope and its change to the slope `moved`, in tolerances."""
+    """norms[0..2] <- sums of squares of the state, the first slope and its change to the slope `moved`, in
+    tolerances."""
     a, b, c = constant(y, 0.0), constant(y, 0.0), constant(y, 0.0)
     for i in range(y.size):
         inverse = 1.0 / fma(rtol, absolute(load(y, i)), atol)

@@ -1,8 +1,9 @@
-"""Coefficients of DOP853: Dormand and Prince's explicit Runge-Kutta pair of orders 8(5,3) with dense output of order 7.
+"""Coefficients of DOP853: Dormand and Prince's explicit Runge-Kutta pair of orders 8(5,3) with dense output
+of order 7.
 
-Source: E. Hairer, S. Norsett, G. Wanner, Solving Ordinary Differential Equations I (2nd ed., 1993), section II.5-6,
-and their program DOP853.  Stages 0..11 make the step, stage 12 is the slope at its end, 13..15 serve dense output.
-Each row lists {stage: coefficient}.
+Source: E. Hairer, S. Norsett, G. Wanner, Solving Ordinary Differential Equations I (2nd ed., 1993), section
+II.5-6, and their program DOP853.  Stages 0..11 make the step, stage 12 is the slope at its end, 13..15 serve
+dense output. Each row lists {stage: coefficient}.
 """
 
 import numpy as np

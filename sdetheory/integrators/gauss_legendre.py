@@ -1,4 +1,5 @@
-"""Gauss-Legendre collocation with two stages (order 4): conserves norms and balancedness to rounding at any step."""
+"""Gauss-Legendre collocation with two stages (order 4): conserves norms and balancedness to rounding at any
+step."""
 
 from typing import Any, NamedTuple
 
@@ -13,17 +14,18 @@ from sdetheory.lanes.verbs import step, workspace
 _R = np.sqrt(3.0) / 6.0
 GAUSS_A = np.array([[0.25, 0.25 - _R], [0.25 + _R, 0.25]])
 GAUSS_B = np.array([0.5, 0.5])
-SWEEPS = 100              # fixed-point sweeps before a step counts as failed
-STALLED = 64.0            # a sweep that no longer shrinks ends the iteration below this multiple of the tolerance
+SWEEPS = 100  # fixed-point sweeps before a step counts as failed
+STALLED = 64.0  # a sweep that no longer shrinks ends the iteration below this multiple of the tolerance
 
 
 class GaussLegendre4(NamedTuple):
     """Two-stage Gauss collocation, order 4, symmetric; every quadratic invariant of the flow is conserved.
 
-    The stages solve k_i = f(y + dt sum_j a_ij k_j) by fixed-point sweeps until they move the state by less than
-    `tolerance` max|y| (default: half a unit in the last place, so the invariants hold to rounding). A step whose sweeps
-    do not contract (dt times the curvature above about 2) makes the state NaN: the path counts as diverged.
-    Source: E. Hairer, C. Lubich, G. Wanner, Geometric Numerical Integration (2006), sections II.1.3, IV.2.1, VIII.6.
+    The stages solve k_i = f(y + dt sum_j a_ij k_j) by fixed-point sweeps until they move the state by less
+    than `tolerance` max|y| (default: half a unit in the last place, so the invariants hold to rounding). A
+    step whose sweeps do not contract (dt times the curvature above about 2) makes the state NaN: the path
+    counts as diverged. Source: E. Hairer, C. Lubich, G. Wanner, Geometric Numerical Integration (2006),
+    sections II.1.3, IV.2.1, VIII.6.
     """
 
     tolerance: float = 1.1e-16
@@ -80,7 +82,8 @@ def _largest(y):
 
 @njit(error_model="numpy")
 def _replace(k, new, solved):
-    """k <- new where not solved; the largest change made there (solved lanes rest, whatever their neighbours do)."""
+    """k <- new where not solved; the largest change made there (solved lanes rest, whatever their neighbours
+    do)."""
     change = constant(k, 0.0)
     for i in range(k.size):
         old = load(k, i)

@@ -1,7 +1,8 @@
-"""Explicit Runge-Kutta schemes with fixed steps for gradient flows: Euler (order 1) and the classical RK4 (order 4).
+"""Explicit Runge-Kutta schemes with fixed steps for gradient flows: Euler (order 1) and the classical RK4
+(order 4).
 
-They conserve quadratic invariants (norms, balancedness) only to their order: the defect of a step of size dt is
-O(dt^{order + 1}).
+They conserve quadratic invariants (norms, balancedness) only to their order: the defect of a step of size dt
+is O(dt^{order + 1}).
 """
 
 from typing import Any, NamedTuple

@@ -1,4 +1,5 @@
-"""Parts of explicit Runge-Kutta steps on lane arrays: the force of a flow and sums of slopes, four rows at a time."""
+"""Parts of explicit Runge-Kutta steps on lane arrays: the force of a flow and sums of slopes, four rows at a
+time."""
 
 from typing import Any
 

@@ -18,13 +18,14 @@ from numba.extending import intrinsic, overload
 
 WEIGHTS, OUTPUT, WORK = 0, 1, 2
 COLUMNS = ("init", "a", "oa", "ai", "ak", "b", "ob", "bk", "bj", "c", "oc", "m", "q", "n")
-ROW = 14                          # columns of a row
+ROW = 14  # columns of a row
 TILES = (5, 2, 1)
 _I32, _I64, _DOUBLE = ir.IntType(32), ir.IntType(64), ir.DoubleType()
 
 
 class Operand:
-    """A matrix of lane vectors inside one of the three arrays: where it starts and its two strides, in rows."""
+    """A matrix of lane vectors inside one of the three arrays: where it starts and its two strides, in
+    rows."""
 
     def __init__(self, array, offset, shape, strides=None):
         self.array, self.offset, self.shape = array, offset, shape
@@ -37,18 +38,32 @@ class Operand:
 
 
 def product(left, right, result, init=-1):
-    """One row of a program, columns as in `COLUMNS`: ``result = constants[init:] + left @ right`` (``init=-1``: no constants).
+    """One row of a program, columns as in `COLUMNS`: ``result = constants[init:] + left @ right``
+    (``init=-1``: no constants).
 
     `result` is stored dense, row by row, and must not overlap `left` or `right`."""
     (m, n), (k, q) = left.shape, right.shape
     if n != k or result.shape != (m, q):
         raise ValueError(f"shapes do not chain: {left.shape} @ {right.shape} -> {result.shape}")
-    return [init, left.array, left.offset, *left.strides, right.array, right.offset, *right.strides,
-            result.array, result.offset, m, q, n]
+    return [
+        init,
+        left.array,
+        left.offset,
+        *left.strides,
+        right.array,
+        right.offset,
+        *right.strides,
+        result.array,
+        result.offset,
+        m,
+        q,
+        n,
+    ]
 
 
 def multiply(program, first, last, w, out, work, constants):
-    """Carry out the products at ``program[first:last]``, a flat array of rows, on lane arrays `w`, `out`, `work`."""
+    """Carry out the products at ``program[first:last]``, a flat array of rows, on lane arrays `w`, `out`,
+    `work`."""
     arrays = (w["lane"], out["lane"], work["lane"])
     rows = program[first:last].reshape(-1, ROW).tolist()
     for init, a, oa, ai, ak, b, ob, bk, bj, c, oc, m, q, n in rows:
@@ -80,8 +95,26 @@ def _multiply(program, first, last, w, out, work, constants):
                 breadth = 5 if q - j >= 5 else 2 if q - j >= 2 else 1
                 at = i * q + j
                 start = init + at if init >= 0 else -1
-                _tile(10 * height + breadth, w, out, work, constants, start, a, oa + i * ai, ai, ak,
-                      b, ob + j * bj, bk, bj, c, oc + at, q, n)
+                _tile(
+                    10 * height + breadth,
+                    w,
+                    out,
+                    work,
+                    constants,
+                    start,
+                    a,
+                    oa + i * ai,
+                    ai,
+                    ak,
+                    b,
+                    ob + j * bj,
+                    bk,
+                    bj,
+                    c,
+                    oc + at,
+                    q,
+                    n,
+                )
                 j += breadth
             i += height
 
@@ -94,18 +127,33 @@ def _tile(typingctx, tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, 
 
     def generate(context, builder, signature, arguments):
         tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, bk, bj, c, oc, ci, n = arguments
-        data = [builder.bitcast(context.make_array(kind)(context, builder, value).data, _DOUBLE.as_pointer())
-                for kind, value in zip(signature.args[1:5], (w, out, work, constants), strict=True)]
+        data = [
+            builder.bitcast(context.make_array(kind)(context, builder, value).data, _DOUBLE.as_pointer())
+            for kind, value in zip(signature.args[1:5], (w, out, work, constants), strict=True)
+        ]
         lanes = _I64(width)
 
         def pointer(array, offset):
-            base = builder.select(_is(builder, array, WEIGHTS), data[0],
-                                  builder.select(_is(builder, array, OUTPUT), data[1], data[2]))
+            base = builder.select(
+                _is(builder, array, WEIGHTS),
+                data[0],
+                builder.select(_is(builder, array, OUTPUT), data[1], data[2]),
+            )
             return builder.gep(base, [builder.mul(offset, lanes)])
 
         scaled = [builder.mul(stride, lanes) for stride in (ai, ak, bk, bj, ci)]
-        call = [builder.gep(data[3], [init]), builder.icmp_signed(">=", init, _I64(0)), pointer(a, oa), *scaled[:2],
-                pointer(b, ob), *scaled[2:4], pointer(c, oc), scaled[4], ci, n]
+        call = [
+            builder.gep(data[3], [init]),
+            builder.icmp_signed(">=", init, _I64(0)),
+            pointer(a, oa),
+            *scaled[:2],
+            pointer(b, ob),
+            *scaled[2:4],
+            pointer(c, oc),
+            scaled[4],
+            ci,
+            n,
+        ]
         end = builder.append_basic_block("tile.end")
         switch = builder.switch(tile, end)
         for height, breadth in itertools.product(TILES, TILES):
@@ -125,13 +173,16 @@ def _is(builder, value, number):
 
 
 def _tile_function(module, width, height, breadth):
-    """LLVM function of one tile: accumulators start at constants or zero, gain a_i b_j for each k, are stored."""
+    """LLVM function of one tile: accumulators start at constants or zero, gain a_i b_j for each k, are
+    stored."""
     name = f"sdetheory.tile.{width}.{height}x{breadth}"
     if name in module.globals:
         return module.globals[name]
     pointer = _DOUBLE.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [pointer, ir.IntType(1), pointer, _I64, _I64, pointer, _I64, _I64, pointer,
-                                           _I64, _I64, _I64])
+    kind = ir.FunctionType(
+        ir.VoidType(),
+        [pointer, ir.IntType(1), pointer, _I64, _I64, pointer, _I64, _I64, pointer, _I64, _I64, _I64],
+    )
     function = ir.Function(module, kind, name)
     function.linkage = "linkonce_odr"
     function.attributes.add("nounwind")
@@ -155,7 +206,9 @@ def _tile_function(module, width, height, breadth):
     loop, done = builder.append_basic_block("sum"), builder.append_basic_block("store")
     builder.cbranch(has_init, start, loop)
     builder.position_at_end(start)
-    given = [_broadcast(builder, builder.load(at(init, (i, init_stride), (j, _I64(1)))), lane) for i, j in cells]
+    given = [
+        _broadcast(builder, builder.load(at(init, (i, init_stride), (j, _I64(1)))), lane) for i, j in cells
+    ]
     builder.branch(loop)
     builder.position_at_end(loop)
     k = builder.phi(_I64)
@@ -168,7 +221,9 @@ def _tile_function(module, width, height, breadth):
         for i in range(height):
             new[i * breadth + j] = builder.call(fma, [rows[i], entry_b, total[i * breadth + j]])
     following = builder.add(k, _I64(1))
-    for phi, first, again in [(k, _I64(0), following)] + [(t, None, v) for t, v in zip(total, new, strict=True)]:
+    for phi, _first, again in [(k, _I64(0), following)] + [
+        (t, None, v) for t, v in zip(total, new, strict=True)
+    ]:
         phi.add_incoming(again, loop)
     k.add_incoming(_I64(0), entry)
     k.add_incoming(_I64(0), start)

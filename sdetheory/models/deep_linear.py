@@ -1,4 +1,5 @@
-"""Deep linear networks of any depth and widths: whitened (target) form, data form, and Ginsburg's scalar chain.
+"""Deep linear networks of any depth and widths: whitened (target) form, data form, and Ginsburg's scalar
+chain.
 
 The weights are one flat vector: W_1 row by row, then W_2, ..., W_N, with W_j of shape (d_j, d_{j-1}).
 """
@@ -93,8 +94,10 @@ class DeepLinear(NamedTuple):
     def validated(self, d: int) -> "DeepLinear":
         """Raises ValueError unless the flat weights have d = sum_j d_j d_{j-1} entries."""
         if d != self.dimension:
-            raise ValueError(f"`w0` must have {self.dimension} weights for widths {tuple(self.widths.tolist())}: "
-                             f"it has {d}")
+            raise ValueError(
+                f"`w0` must have {self.dimension} weights for widths {tuple(self.widths.tolist())}: "
+                f"it has {d}"
+            )
         return self
 
 
@@ -134,10 +137,11 @@ def _loss(model, w, work):
 
 
 def deep_linear(widths: Any, target: Any, residual_loss: Any = Square()) -> DeepLinear:
-    """Whitened deep linear network: L = sum_ij penalty((W_N ... W_1 - A)_ij); 1/2 ||W_N ... W_1 - A||_F^2 by default.
+    """Whitened deep linear network: L = sum_ij penalty((W_N ... W_1 - A)_ij); 1/2 ||W_N ... W_1 - A||_F^2 by
+    default.
 
-    widths: (d_0, ..., d_N), inputs first. target: A, shape (d_N, d_0). residual_loss: Square() or PseudoHuber().
-    Raises ValueError for widths below 1, a target of another shape, or non-finite entries.
+    widths: (d_0, ..., d_N), inputs first. target: A, shape (d_N, d_0). residual_loss: Square() or
+    PseudoHuber(). Raises ValueError for widths below 1, a target of another shape, or non-finite entries.
     Source: Arora, Cohen, Golowich, Hu 2019, section 2 (whitened data).
     """
     widths = check_widths(widths)
@@ -145,13 +149,16 @@ def deep_linear(widths: Any, target: Any, residual_loss: Any = Square()) -> Deep
     return DeepLinear(build_sweep(widths, None, target), check_residual_loss(residual_loss), 1.0, 0.0, 0)
 
 
-def deep_linear_from_data(inputs: Any, targets: Any, widths: Any, residual_loss: Any = Square()) -> DeepLinear:
-    """Deep linear network on data: L = (1/n) sum_ij penalty((W_N ... W_1 X - Y)_ij); (1/2n) ||P X - Y||_F^2 by default.
+def deep_linear_from_data(
+    inputs: Any, targets: Any, widths: Any, residual_loss: Any = Square()
+) -> DeepLinear:
+    """Deep linear network on data: L = (1/n) sum_ij penalty((W_N ... W_1 X - Y)_ij); (1/2n) ||P X - Y||_F^2
+    by default.
 
-    inputs: X, shape (d_0, n), one sample a column. targets: Y, shape (d_N, n). widths, residual_loss: as `deep_linear`.
-    The square loss depends on the data through X X^T and Y X^T only (and a constant, `floor`), so it is swept on a
-    root of X X^T, which has at most d_0 columns.
-    Raises ValueError for widths or shapes that do not fit, or non-finite entries.
+    inputs: X, shape (d_0, n), one sample a column. targets: Y, shape (d_N, n). widths, residual_loss: as
+    `deep_linear`. The square loss depends on the data through X X^T and Y X^T only (and a constant, `floor`),
+    so it is swept on a root of X X^T, which has at most d_0 columns. Raises ValueError for widths or shapes
+    that do not fit, or non-finite entries.
     """
     widths = check_widths(widths)
     inputs = checks.shape("inputs", checks.finite("inputs", inputs), (int(widths[0]), None))
@@ -167,7 +174,8 @@ def deep_linear_from_data(inputs: Any, targets: Any, widths: Any, residual_loss:
 
 
 def root_of_data(inputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """X', Y', c with 1/2 ||P X - Y||^2 = 1/2 ||P X' - Y'||^2 + c for all P: X' X'^T = X X^T, Y' X'^T = Y X^T."""
+    """X', Y', c with 1/2 ||P X - Y||^2 = 1/2 ||P X' - Y'||^2 + c for all P: X' X'^T = X X^T, Y' X'^T = Y
+    X^T."""
     left, values, right = np.linalg.svd(inputs, full_matrices=False)
     kept = values > np.finfo(float).eps * max(inputs.shape) * values.max()
     kept[0] = True
@@ -177,17 +185,22 @@ def root_of_data(inputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, n
 
 
 def scalar_chain(depth: int, target: float = 1.0) -> DeepLinear:
-    """Chain of `depth` scalar layers with L = (w_1 w_2 ... w_depth - target)^2, without the 1/2: curvature 2 in W.
+    """Chain of `depth` scalar layers with L = (w_1 w_2 ... w_depth - target)^2, without the 1/2: curvature 2
+    in W.
 
     Source: Ginsburg 2020, section 2 (his penalty mu sum w_i^2 is weight_decay = 2 mu here).
     """
-    chain = deep_linear((1,) * (checks.integer("depth", depth, least=1) + 1), [[checks.real("target", target)]])
+    chain = deep_linear(
+        (1,) * (checks.integer("depth", depth, least=1) + 1), [[checks.real("target", target)]]
+    )
     return chain._replace(scale=2.0)
 
 
 def check_widths(widths: Any) -> np.ndarray:
     """Layer widths (d_0, ..., d_N) as int64; ValueError if there are fewer than two or one is below 1."""
-    sizes = np.array([checks.integer("widths", width, least=1) for width in np.atleast_1d(widths)], dtype=np.int64)
+    sizes = np.array(
+        [checks.integer("widths", width, least=1) for width in np.atleast_1d(widths)], dtype=np.int64
+    )
     if sizes.size < 2:
         raise ValueError(f"`widths` must name at least inputs and outputs: widths={tuple(sizes.tolist())}")
     return sizes
@@ -196,6 +209,8 @@ def check_widths(widths: Any) -> np.ndarray:
 def check_residual_loss(residual_loss: Any) -> Any:
     """A plug-in that has `slope` and `penalty`; ValueError otherwise."""
     if not (slope.has(residual_loss) and penalty.has(residual_loss)):
-        raise ValueError(f"`residual_loss` must be Square(), PseudoHuber() or a class with `slope` and `penalty` "
-                         f"kernels: residual_loss={residual_loss!r}")
+        raise ValueError(
+            f"`residual_loss` must be Square(), PseudoHuber() or a class with `slope` and `penalty` "
+            f"kernels: residual_loss={residual_loss!r}"
+        )
     return residual_loss

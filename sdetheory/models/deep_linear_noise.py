@@ -1,7 +1,7 @@
 """Noise augmentation of deep linear networks: fresh noise on the labels or on the inputs in every step.
 
-Both are exact: the model's gradient plus the disturbance is the gradient of the noisy loss. So `SGD` with them is
-gradient descent on freshly perturbed data, not an approximation of it.
+Both are exact: the model's gradient plus the disturbance is the gradient of the noisy loss. So `SGD` with
+them is gradient descent on freshly perturbed data, not an approximation of it.
 """
 
 from typing import Any, NamedTuple
@@ -29,8 +29,8 @@ class LabelNoise(NamedTuple):
 class InputNoise(NamedTuple):
     """Inputs X + (levels at `places`) Z with fresh Z in every step; made by the two builders below.
 
-    The sweep holds noisy and clean columns side by side, (X~ | X), with slopes of opposite sign, so that one backward
-    sweep gives the difference of the two gradients."""
+    The sweep holds noisy and clean columns side by side, (X~ | X), with slopes of opposite sign, so that one
+    backward sweep gives the difference of the two gradients."""
 
     sweep: Sweep
     residual_loss: Any
@@ -41,11 +41,12 @@ class InputNoise(NamedTuple):
 
 
 def label_noise(model: DeepLinear, sigma: float) -> LabelNoise:
-    """Independent noise of standard deviation `sigma` on every label: L(w) with Y + sigma Z, Z new in every step.
+    """Independent noise of standard deviation `sigma` on every label: L(w) with Y + sigma Z, Z new in every
+    step.
 
-    The square loss on data feels label noise only through Z X^T, so it draws noise for the root of X X^T that the
-    model is swept on: the same law with d_N min(d_0, n) draws. In target form the noise is on the entries of A.
-    Source: Blanc, Gupta, Valiant, Valiant 2020; Damian, Ma, Lee 2021.
+    The square loss on data feels label noise only through Z X^T, so it draws noise for the root of X X^T that
+    the model is swept on: the same law with d_N min(d_0, n) draws. In target form the noise is on the entries
+    of A. Source: Blanc, Gupta, Valiant, Valiant 2020; Damian, Ma, Lee 2021.
     """
     return LabelNoise(model.sweep, model.residual_loss, model.scale, checks.nonnegative("sigma", sigma))
 
@@ -60,7 +61,8 @@ def input_noise(model: DeepLinear, sigma: float) -> InputNoise:
 
 
 def multiplicative_input_noise(model: DeepLinear, sigma: float) -> InputNoise:
-    """Every input entry times an independent 1 + sigma z: noise augmentation as in Ginsburg 2020, section 4.2.
+    """Every input entry times an independent 1 + sigma z: noise augmentation as in Ginsburg 2020, section
+    4.2.
 
     For a scalar chain the step uses the loss (W (1 + sigma z) - target)^2.
     """
@@ -71,8 +73,14 @@ def _input_noise(model: DeepLinear, levels: np.ndarray) -> InputNoise:
     inputs, targets = model.inputs, model.targets
     sweep = build_sweep(model.widths, np.hstack([inputs, inputs]), np.hstack([targets, targets]))
     rows, columns = np.nonzero(levels)
-    return InputNoise(sweep, model.residual_loss, model.scale, rows * 2 * inputs.shape[1] + columns,
-                      np.ascontiguousarray(levels[rows, columns]), inputs.shape[1])
+    return InputNoise(
+        sweep,
+        model.residual_loss,
+        model.scale,
+        rows * 2 * inputs.shape[1] + columns,
+        np.ascontiguousarray(levels[rows, columns]),
+        inputs.shape[1],
+    )
 
 
 @draws.of(LabelNoise)

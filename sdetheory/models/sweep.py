@@ -1,9 +1,9 @@
 """The forward and backward sweep of a deep linear network as tables of lane-wise matrix products.
 
-With inputs X (d_0 x n) and targets Y (d_N x n) the residual is R = W_N ... W_1 X - Y.  The forward rows leave R in
-the workspace, the backward rows turn slopes there (dL/dR) into the gradients of all layers,
-G_j = B_j P_{j-1}^T with P_j = W_j P_{j-1}, P_0 = X, and B_N = dL/dR, B_{j-1} = W_j^T B_j.
-Without inputs (X = I) the sweep starts at P_1 = W_1 and needs no product for it, nor for G_1 = B_1.
+With inputs X (d_0 x n) and targets Y (d_N x n) the residual is R = W_N ... W_1 X - Y.  The forward rows leave
+R in the workspace, the backward rows turn slopes there (dL/dR) into the gradients of all layers, G_j = B_j
+P_{j-1}^T with P_j = W_j P_{j-1}, P_0 = X, and B_N = dL/dR, B_{j-1} = W_j^T B_j. Without inputs (X = I) the
+sweep starts at P_1 = W_1 and needs no product for it, nor for G_1 = B_1.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +18,8 @@ from sdetheory.lanes.vector import constant, store
 class Sweep(NamedTuple):
     """The program of products, the numbers it needs, and where things lie.
 
-    There are only two arrays because every array that a compiled call is handed costs two atomic reference counts."""
+    There are only two arrays because every array that a compiled call is handed costs two atomic reference
+    counts."""
 
     program: np.ndarray  # rows of the forward sweep, rows of the backward sweep, layer widths
     constants: np.ndarray  # the entries of -Y, those of X (none for X = I), and whatever the owner adds
@@ -35,7 +36,9 @@ def layer_offsets(widths: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(widths[1:] * widths[:-1])])
 
 
-def build_sweep(widths: np.ndarray, inputs: np.ndarray | None, targets: np.ndarray, *more: np.ndarray) -> Sweep:
+def build_sweep(
+    widths: np.ndarray, inputs: np.ndarray | None, targets: np.ndarray, *more: np.ndarray
+) -> Sweep:
     """The sweep for layer widths (d_0, ..., d_N), inputs (d_0, n) or None for the identity, targets (d_N, n).
 
     The entries of the arrays `more` are kept at the end of the constants."""
@@ -72,8 +75,16 @@ def build_sweep(widths: np.ndarray, inputs: np.ndarray | None, targets: np.ndarr
     program = np.array([*forward, *backward, *widths.tolist()], np.int64)
     flat: list[Any] = [-targets, *([] if inputs is None else [inputs]), *more]
     constants = np.concatenate([np.asarray(array, dtype=np.float64).reshape(-1) for array in flat])
-    return Sweep(program, constants, len(forward), len(forward) + len(backward), residual.offset, targets.size,
-                 0 if inputs is None else inputs.size, top)
+    return Sweep(
+        program,
+        constants,
+        len(forward),
+        len(forward) + len(backward),
+        residual.offset,
+        targets.size,
+        0 if inputs is None else inputs.size,
+        top,
+    )
 
 
 @njit(error_model="numpy")
