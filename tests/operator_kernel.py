@@ -7,6 +7,7 @@ scheme carry no Monte Carlo noise. `generator_law` solves the stationary equatio
 same way: the reference.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -209,14 +210,32 @@ def generator_law(
     return _stationary(setting, (setting.basis(u, gamma) * weight) @ image.T, {})
 
 
-def transient(setting: Setting, integrator: Any, dt: float, count: int, u: float) -> float:
-    """E u after `count` steps of length dt from the given u, at constant gamma (the equilibrium one)."""
-    matrix = kernel_matrix(setting, integrator, dt)
-    weights = setting.basis(np.array([u]), setting.gamma.nodes[:1])[:, 0]
-    # K p_k = sum_j M_jk p_j on functions; the function u is expanded first
-    nodes, gamma, weight = setting.points()
-    image = np.linalg.matrix_power(matrix, count) @ (setting.basis(nodes, gamma) * weight @ nodes)
-    return float(weights @ image)
+def transient(
+    setting: Setting,
+    integrator: Any,
+    times: np.ndarray,
+    u: float,
+    gamma: float | None = None,
+    *,
+    nodes: int = 12,
+) -> float:
+    """E u at the last of the times (starting with 0) from the given u and gamma, constant trace.
+
+    """E u at the last of the times (the first is 0) from the given u and gamma, for a constant trace.
+    """
+    equilibrium = float(setting.gamma.nodes[0])
+    start = (equilibrium if gamma is None else gamma) - equilibrium
+    points, _, weight = setting.points()
+    image = setting.basis(points, points) * weight @ points  # the function u in the basis
+    kernels: dict[tuple[float, float], np.ndarray] = {}
+    for now, then in reversed(list(itertools.pairwise(times))):
+        value = equilibrium + start * np.exp(-4 * setting.lr * setting.weight_decay * now)
+        key = (value, round(then - now, 9))
+        if key not in kernels:
+            here = setting.gamma._replace(nodes=np.array([value]))
+            kernels[key] = kernel_matrix(setting._replace(gamma=here), integrator, then - now, nodes)
+        image = kernels[key] @ image
+    return float(setting.basis(np.array([u]), np.array([equilibrium]))[:, 0] @ image)
 
 
 def isotropic_setting(kind: str, d: int, level: float, *, degree: int = 14, **parameters: float) -> Setting:

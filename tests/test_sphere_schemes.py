@@ -34,6 +34,7 @@ from sdetheory.integrators import (
     StrangFrozen,
     StrangGeodesic,
 )
+from sdetheory.integrators.clocks import times_uniform_in_noise_clock
 from sdetheory.lanes.vector import load, sqrt, store
 from sdetheory.lanes.verbs import disturb, draws
 from sdetheory.models.noise import Covariance, Isotropic, project, squared_norm
@@ -474,35 +475,58 @@ def test_t10_only_the_product_and_gamma_matter(integrator, c, z):
 # ---- T11 and transients
 
 
+MILD = {"lr": 0.23, "weight_decay": 0.06, "sigma": 0.7}
+
+
+def even(count):
+    """`count` equal steps to T = 1/(lr wd)."""
+    return np.linspace(0, 1 / (MILD["lr"] * MILD["weight_decay"]), count + 1)
+
+
 @compiled
 @pytest.mark.claim("I8", kind="property")
 def test_t11_extrapolations_of_two_schemes_agree():
     """E u_T from u = -.6 at T = 1/(lr wd): extrapolated projected Euler and extrapolated splitting."""
-    setting = isotropic_setting("von_mises_fisher", 16, 0.5, lr=0.23, weight_decay=0.06, sigma=0.7)
-    rate, full = setting.lr * setting.weight_decay, setting._replace(noise=Covariance(0.7 * np.eye(16)))
-    plain, strang = (
-        {n: transient(setting, i, 1 / (rate * n), n, -0.6) for n in (32, 64, 128)}
-        for i, setting in ((ProjectedEulerMaruyama(), full), (StrangGeodesic(), setting))
-    )
+    setting = isotropic_setting("von_mises_fisher", 16, 0.5, **MILD)
+    full = setting._replace(noise=Covariance(MILD["sigma"] * np.eye(16)))
+    plain = {n: transient(full, ProjectedEulerMaruyama(), even(n), -0.6) for n in (32, 64, 128)}
+    strang = {n: transient(setting, StrangGeodesic(), even(n), -0.6) for n in (32, 64)}
     first = {n: 2 * plain[n] - plain[n // 2] for n in (64, 128)}
     best = (4 * first[128] - first[64]) / 3  # second extrapolation: order 3
     other = (4 * strang[64] - strang[32]) / 3
-    assert abs(first[128] - other) < 2e-4 and abs(best - other) < 2e-5, (
-        plain,
-        strang,
-        first[128],
-        best,
-        other,
-    )
+    report = plain, strang, first[128], best, other
+    assert abs(first[128] - other) < 2e-4 and abs(best - other) < 2e-5, report
     assert abs(plain[128] - other) > 1e-3, "without extrapolation they differ visibly"
 
 
 @compiled
 def test_transient_errors_are_the_published_ones():
     """|error of E u_T| 1.8e-3, 4.4e-4, 1.1e-4 with 4, 8, 16 steps to T = 1/(lr wd) (d = 16, from u = -.6)."""
-    setting = isotropic_setting("von_mises_fisher", 16, 0.5, lr=0.23, weight_decay=0.06, sigma=0.7)
-    rate = setting.lr * setting.weight_decay
-    means = {n: transient(setting, StrangGeodesic(), 1 / (rate * n), n, -0.6) for n in (4, 8, 16, 32, 64)}
+    setting = isotropic_setting("von_mises_fisher", 16, 0.5, **MILD)
+    means = {n: transient(setting, StrangGeodesic(), even(n), -0.6) for n in (4, 8, 16, 32, 64)}
     exact = (4 * means[64] - means[32]) / 3
     errors = [abs(means[n] - exact) for n in (4, 8, 16)]
     np.testing.assert_allclose(errors, [1.8e-3, 4.4e-4, 1.1e-4], rtol=0.05)
+
+
+@compiled
+def test_steps_uniform_in_the_noise_clock_keep_order_two_from_a_small_norm():
+    """gamma_0 = .01 gamma_*: 1.7e-3, 4.4e-4 with 8, 16 steps uniform in A; 2.9e-3 with 8 equal steps."""
+    setting = isotropic_setting("von_mises_fisher", 16, 0.5, degree=10, **MILD)
+    gamma = 0.01 * setting.gamma.nodes[0]
+
+    def clocked(count):
+        return times_uniform_in_noise_clock(
+            count,
+            even(1)[1],
+            lr=MILD["lr"],
+            weight_decay=MILD["weight_decay"],
+            trace=15 * MILD["sigma"] ** 2,
+            square_norm=MILD["lr"] * np.sqrt(gamma),
+        )
+
+    grids = clocked(8), clocked(16), clocked(32), even(8)
+    means = [transient(setting, StrangGeodesic(), grid, -0.6, gamma, nodes=8) for grid in grids]
+    exact = (4 * means[2] - means[1]) / 3
+    errors = [abs(means[k] - exact) for k in (0, 1, 3)]
+    np.testing.assert_allclose(errors, [1.7e-3, 4.4e-4, 2.9e-3], rtol=0.1)

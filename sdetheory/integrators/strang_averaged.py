@@ -17,25 +17,10 @@ class StrangAveraged(NamedTuple):
     concentrated laws.  States and the squared norm are those at the end of the step.
     """
 
-    @property
-    def weak_order(self) -> float:
-        """2."""
-        return 2.0
-
-    @property
-    def strong_order(self) -> float:
-        """1/2."""
-        return 0.5
-
-    @property
-    def calculus(self) -> str:
-        """Ito."""
-        return "ito"
-
-    @property
-    def weights(self) -> tuple[float, float, float]:
-        """Of the values at the end of the step, before the noise and after it."""
-        return 0.0, 0.5, 0.5
+    weak_order = 2.0
+    strong_order = 0.5
+    calculus = "ito"
+    weights = (0.0, 0.5, 0.5)  # of the values at the end of the step, before the noise and after it
 
     def check_fits(self, model: Any, noise: Any) -> None:
         """Raises ValueError unless all is scale-invariant and the noise isotropic with constant trace."""
