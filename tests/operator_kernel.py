@@ -219,9 +219,9 @@ def transient(
     *,
     nodes: int = 12,
 ) -> float:
-    """E u at the last of the times (starting with 0) from the given u and gamma, constant trace.
-
     """E u at the last of the times (the first is 0) from the given u and gamma, for a constant trace.
+
+    gamma (default: its equilibrium value) follows its exact curve, so every step has a kernel of its own.
     """
     equilibrium = float(setting.gamma.nodes[0])
     start = (equilibrium if gamma is None else gamma) - equilibrium
