@@ -16,7 +16,7 @@ import numpy as np
 from sdetheory import checks
 from sdetheory.dynamics.rules import default_integrator
 from sdetheory.ensemble import Ensemble
-from sdetheory.lanes import driver
+from sdetheory.lanes import driver, verbs
 from sdetheory.lanes.random import Block, Gaussian
 from sdetheory.lanes.sources import digest, plugin_classes
 from sdetheory.lanes.vector import WIDTHS
@@ -64,6 +64,7 @@ def simulate(
     )
     _check_match(model, dynamics, noise, integrator, w0)
     observers, names = _observers(observe, d)
+    _check_kernels(model, noise, integrator, observers)
     threads = (
         checks.integer("threads", threads, least=1) if threads is not None else driver.automatic_threads()
     )
@@ -168,6 +169,18 @@ def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.
         checks.start_norm("w0", w0)
     if hasattr(integrator, "check_fits"):
         integrator.check_fits(model, noise)
+
+
+def _check_kernels(model: Any, noise: Any, integrator: Any, observers: tuple) -> None:
+    """Raises TypeError for the first kernel that is missing, before anything is compiled."""
+    needs = [(model, verbs.gradient, verbs.prepare), (noise, verbs.disturb, verbs.prepare_noise)]
+    needs += [(observer, verbs.observe, verbs.measure) for observer in observers]
+    for plugin, first, second in needs:
+        if not second.has(plugin):
+            first.kernel(type(plugin))
+    verbs.draws.kernel(type(noise))
+    if not hasattr(integrator, "rtol"):
+        verbs.step.kernel(type(integrator))
 
 
 def _observers(observe: Any, d: int) -> tuple[tuple, list[str]]:

@@ -2,6 +2,8 @@
 reproducible.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -33,6 +35,10 @@ def run(w0=START, ts=(0.0, 4.0, 30.0), rule=RULE, noise=NOISE, **options):
     options = {"integrator": EulerMaruyama(), "dt": 0.5, "seed": 7, "observe": OBSERVED, "keep_states": True,
                "width": 8, "threads": 1} | options  # fmt: skip
     return st.simulate(MODEL, rule, w0, ts, noise=noise, **options)
+
+
+class BareIntegrator(NamedTuple):
+    calculus = "ito"
 
 
 def same(a, b, rows=slice(None)):
@@ -68,6 +74,7 @@ def test_recorded_times_do_not_change_the_path():
     np.testing.assert_array_equal(a.final, b.final)
     np.testing.assert_array_equal(a.states[:, -1], a.final)
     np.testing.assert_array_equal(a.states[:, 0], START)
+    np.testing.assert_array_equal(run(ts=[0.0]).final, START)
 
 
 def test_seeds_and_generators_make_other_paths():
@@ -201,6 +208,25 @@ REFUSED = [
 @pytest.mark.parametrize(("options", "message"), REFUSED, ids=[message[:40] for _, message in REFUSED])
 def test_bad_input_is_refused_before_any_work(options, message):
     with pytest.raises(ValueError, match=message):
+        run(**options)
+
+
+class Bare(NamedTuple):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        ({"noise": Bare()}, "disturb"),
+        ({"observe": [Bare()]}, "observe"),
+        ({"integrator": BareIntegrator()}, "step"),
+    ],
+)
+def test_a_missing_kernel_is_named_before_any_work(options, missing):
+    with pytest.raises(
+        TypeError, match=rf"Bare\w* has no `{missing}` kernel: register one with @{missing}.of"
+    ):
         run(**options)
 
 

@@ -33,11 +33,18 @@ class Verb:
         self.__name__ = name
         self.arguments = arguments
         self.kernels: dict[type, Callable] = {}
+        self._callable: dict[
+            Callable, Callable
+        ] = {}  # kernels that Python may call: kept apart, they compile longer
         self.settled: set[type] = set()  # classes for which compiled code exists that calls this verb
         self.default = None if default is None else _jit(default)
 
     def __call__(self, *arguments: Any) -> Any:
-        return self.kernel(type(arguments[0]))(*arguments)
+        kernel = self.kernel(type(arguments[0]))
+        plain = getattr(kernel, "py_func", kernel)
+        if plain not in self._callable:
+            self._callable[plain] = njit(error_model="numpy")(plain)
+        return self._callable[plain](*arguments)
 
     def python(self, *arguments: Any) -> Any:
         """Call the kernel's plain Python body: for sizes and single numbers, where compiling would cost
@@ -91,7 +98,7 @@ class Verb:
         return kernel
 
 
-_OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
 
 
 def _jit(function: Callable) -> Callable:

@@ -71,7 +71,7 @@ def _mark_non_finite(y, number, status):
 @njit(error_model="numpy")
 def _at(schedule, i):
     """Value for step i: an array with one value a step, or with the one value of all steps."""
-    return schedule[min(i, schedule.size - 1)]
+    return schedule[i] if i < schedule.size else schedule[schedule.size - 1]
 
 
 @compiled
@@ -117,11 +117,13 @@ def advance(
         state, words = y[b], saved[b]
         if first == 0:
             encode(integrator, w0[b], _at(lr, 0), state)
-        k = np.searchsorted(marks, first)
+        k = 0
+        while k < marks.size and marks[k] < first:
+            k += 1
         for i in range(first, last + 1):
             if k < marks.size and marks[k] == i:
                 for view in range(views(integrator) - 1, -1, -1):
-                    decode_view(integrator, state, _at(lr, max(i - 1, 0)), view, w)
+                    decode_view(integrator, state, _at(lr, i - 1 if i > 0 else 0), view, w)
                     record(observers, w, values[b, k], view * len(observers), shared)
                 if states.shape[1] > 0:
                     for j in range(d):
@@ -138,7 +140,7 @@ def advance(
                 step(integrator, model, noise, _at(lr, i), _at(weight_decay, i), dt, state, z, work)
                 if (i + 1) % check == 0 or i + 1 == last:
                     _mark_non_finite(state, i + 1, status[b])
-        decode(integrator, state, _at(lr, max(last - 1, 0)), w)
+        decode(integrator, state, _at(lr, last - 1 if last > 0 else 0), w)
         for j in range(d):
             store(final[b], j, load(w, j))
 
