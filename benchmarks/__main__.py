@@ -72,7 +72,9 @@ def main(given: list[str] | None = None) -> int:
 
     def tick(text: str) -> None:
         if sys.stderr.isatty():
-            print(f"\r\033[K{time.perf_counter() - start:5.0f} s  {text}", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r\033[K{time.perf_counter() - start:5.0f} s  {text}", end="", file=sys.stderr, flush=True
+            )
 
     results = _measure(arguments.only, arguments.quick, tick)
     tick("")

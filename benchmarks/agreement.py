@@ -1,4 +1,4 @@
-"""Do candidate and rival compute the same thing?  Asked before the clock starts; a rival that disagrees is not compared."""
+"""Do candidate and rival compute the same thing?  Asked before the clock starts; else it is not timed."""
 
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ class Agreement(NamedTuple):
 
 
 def compare(case: Workload, ours: Any, theirs: Any) -> Agreement:
-    """Final weights to a tolerance for flow and descent; means and variances of independent samples for the SDE."""
+    """Final weights to a tolerance for flow and descent; means and variances of samples for the SDE."""
     if isinstance(case, NormalisedSDE):
         return _same_law(case, ours, theirs)
     tolerance = 1e-10 if isinstance(case, Descent) else 1e-6
@@ -31,7 +31,7 @@ def compare(case: Workload, ours: Any, theirs: Any) -> Agreement:
 
 
 def statistics_of(case: NormalisedSDE, result: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Per path: |w|^2 and its squared deviation at every record, final loss, final first coordinate's square."""
+    """Per path: |w|^2 and its squared deviation at every record; loss and first weight at the end."""
     norms, final = result
     weights = final**2 / (final**2).sum(axis=1, keepdims=True)
     spread = (norms - norms.mean(axis=0)) ** 2

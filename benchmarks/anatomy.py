@@ -1,8 +1,8 @@
-"""Where the time of a step goes: `python -m benchmarks.anatomy [INTEGRATOR ...] [--d 3 16] [--widths 8 16 32]`.
+"""Where the time of a step goes: `python -m benchmarks.anatomy [NAME ...] [--d D ...] [--widths W ...]`.
 
-Processor nanoseconds of one path-step on one thread, for the parts of a step that can be called alone: the increments, the
-step on given increments, both, an observation, and through the driver as users run it.  The parts overlap in
-the processor, so they need not add up; what counts is which one the whole is close to.
+Processor nanoseconds of one path-step on one thread, for the parts of a step that can be called alone: the
+increments, the step on given increments, both, an observation, and through the driver as users run it. The
+parts overlap in the processor, so they need not add up; what counts is which one the whole is close to.
 """
 
 import argparse
@@ -35,7 +35,9 @@ def _steps(integrator, model, noise, lr, weight_decay, dt, steps, y, z, work):
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _both(integrator, model, noise, increment, generator, path, lr, weight_decay, dt, steps, y, saved, z, work, n):
+def _both(
+    integrator, model, noise, increment, generator, path, lr, weight_decay, dt, steps, y, saved, z, work, n
+):
     for i in range(steps):
         draw(increment, generator, np.uint64(7), load(path, 0), i, saved, z, n)
         step(integrator, model, noise, lr, weight_decay, dt, y, z, work)
@@ -62,7 +64,7 @@ class Part(NamedTuple):
 
 
 def parts(integrator: Any, model: Any, noise: Any, d: int, width: int, steps: int = 2000) -> list[Part]:
-    """The parts of a step of lr = 0.1, weight_decay = 0.1, dt = 5 (h = 0.05) on one block of `width` paths."""
+    """The parts of a step with lr = weight_decay = 0.1, dt = 5 (h = 0.05) on one block of `width` paths."""
     lr, weight_decay, dt = 0.1, 0.1, 5.0
     rng = np.random.default_rng(0)
     n, pieces = draws(noise, d), substeps(integrator)
@@ -83,13 +85,13 @@ def parts(integrator: Any, model: Any, noise: Any, d: int, width: int, steps: in
                     width=width, observe=[SquaredNorm()], progress=False)  # fmt: skip
 
     count = float(steps * width)
-    kernel = (integrator, model, noise)
+    kernel, draw_from = (integrator, model, noise), (Gaussian(), Block(256))
     return [
-        Part("increments", lambda: _draws(Gaussian(), Block(256), path, steps, saved, z, pieces * n), count),
+        Part("increments", lambda: _draws(*draw_from, path, steps, saved, z, pieces * n), count),
         Part("gradient", lambda: _gradients(model, steps, w, out, work), count),
         Part("step", lambda: _steps(*kernel, lr, weight_decay, dt, steps, y, z, work), count),
         Part("increments + step",
-             lambda: _both(*kernel, Gaussian(), Block(256), path, lr, weight_decay, dt, steps, y, saved, z, work,
+             lambda: _both(*kernel, *draw_from, path, lr, weight_decay, dt, steps, y, saved, z, work,
                            pieces * n), count),
         Part("observation", lambda: _observations(SquaredNorm(), steps, w, out), count),
         Part("simulate", driver, count),
@@ -122,7 +124,9 @@ def main(given: list[str] | None = None) -> int:
         for model in (st.VonMisesFisher(axis, 0.1), st.Rayleigh(np.linspace(0.0, 0.1, d))):
             for name in chosen.integrators:
                 for width in chosen.widths:
-                    found = nanoseconds(parts(getattr(integrators, name)(), model, st.Isotropic(1.0), d, width))
+                    found = nanoseconds(
+                        parts(getattr(integrators, name)(), model, st.Isotropic(1.0), d, width)
+                    )
                     if not heading:
                         print(f"{'ns per path-step':46}" + "".join(f"{part:>18}" for part in found))
                         heading = True

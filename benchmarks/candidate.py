@@ -23,7 +23,13 @@ def flow(case: Flow, threads: int = 2) -> Callable[[], np.ndarray]:
 
     def run() -> np.ndarray:
         end = st.simulate(
-            model, st.GradientFlow(), starts, [case.end], integrator=integrator, threads=threads, progress=False
+            model,
+            st.GradientFlow(),
+            starts,
+            [case.end],
+            integrator=integrator,
+            threads=threads,
+            progress=False,
         )
         return end.final.reshape(case.starts.shape)
 
@@ -57,11 +63,25 @@ def normalised_sde(
 
     def run() -> tuple[np.ndarray, np.ndarray]:
         ensemble = st.simulate(
-            model, dynamics, case.w0, ts, noise=noise, dt=case.dt, seed=seed, threads=threads, progress=False, **given
+            model,
+            dynamics,
+            case.w0,
+            ts,
+            noise=noise,
+            dt=case.dt,
+            seed=seed,
+            threads=threads,
+            progress=False,
+            **given,
         )
         return ensemble.values["squared_norm"], ensemble.final
 
     return run
 
 
-PREPARE = {"W1": flow, "W1b": descent, "W2": normalised_sde, "W3": normalised_sde}
+PREPARE: dict[str, Callable[..., Callable[[], Any]]] = {
+    "W1": flow,
+    "W1b": descent,
+    "W2": normalised_sde,
+    "W3": normalised_sde,
+}

@@ -1,8 +1,9 @@
-"""Bias and asymptotic variance of a scheme at equilibrium without sampling: its exact one-step kernel on polynomials.
+"""Bias and variance of a scheme at equilibrium without sampling: its exact one-step kernel on polynomials.
 
-A loss of u = <e_1, w>/|w| makes u (Strang splitting) or (u, r), r = |w|^2 over its equilibrium value (Euler-Maruyama), a Markov chain.
-The kernel is integrated by Gauss quadrature over the increments and projected on orthonormal polynomials of the stationary
-law; its stationary density and a Poisson equation give the bias and the variance of long averages.
+A loss of u = <e_1, w>/|w| makes u (Strang splitting) or (u, r), r = |w|^2 over its equilibrium value
+(Euler-Maruyama), a Markov chain. The kernel is integrated by Gauss quadrature over the increments and
+projected on orthonormal polynomials of the stationary law; its stationary density and a Poisson equation
+give the bias and the variance of long averages.
 """
 
 from collections.abc import Callable
@@ -11,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, optimize, special
 
-from .equilibrium import Law, nodes
+from .laws import Law
 
+RADIAL = 6
 State = tuple[np.ndarray, np.ndarray]
 Step = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], State]
 
@@ -62,10 +64,12 @@ def euler_maruyama(law: Law, h: float) -> Step:
 
 
 def matched_variance(n: int, h: float) -> float:
-    """v with E cos sqrt(v chi^2_n) = e^-h: a geodesic step that turns the mean direction as Brownian motion does."""
+    """v with E cos sqrt(v chi^2_n) = e^-h: the geodesic step turns the mean as Brownian motion does."""
     s, mass = special.roots_genlaguerre(60, n / 2 - 1)
     mass = mass / mass.sum()
-    return float(optimize.brentq(lambda v: mass @ np.cos(np.sqrt(2.0 * v * s)) - np.exp(-h), 1e-12, 6.0 * h / n + 1e-9))
+    return float(
+        optimize.brentq(lambda v: mass @ np.cos(np.sqrt(2.0 * v * s)) - np.exp(-h), 1e-12, 6.0 * h / n + 1e-9)
+    )
 
 
 def strang(law: Law, h: float) -> Step:
@@ -92,18 +96,19 @@ class Long(NamedTuple):
 def long_average(law: Law, scheme: Callable[[Law, float], Step], h: float, degree: int = 14) -> Long:
     """Bias and asymptotic variance of `scheme` at step h."""
     n = law.d - 1
-    axis = basis(*nodes(law), 2 * degree)
-    x, mass = special.roots_hermitenorm(8)
+    axis = basis(*law.nodes(), 2 * degree)
+    x, mass = special.roots_hermitenorm(16)
     spread = np.sqrt(h / n) if scheme is euler_maruyama else 0.0
-    radial = basis(1.0 + spread * x, mass / mass.sum(), 4) if spread else None
+    radial = basis(spread * x, mass / mass.sum(), RADIAL) if spread else None
     u, u_mass = axis.gauss(2 * degree)
-    r, r_mass = radial.gauss(4) if radial else (np.ones(1), np.ones(1))
+    r, r_mass = radial.gauss(RADIAL) if radial else (np.zeros(1), np.ones(1))
+    r = np.exp(r)
     u, r = (grid.ravel() for grid in np.meshgrid(u, r, indexing="ij"))
     weight = np.outer(u_mass, r_mass).ravel()
 
     def functions(u: np.ndarray, r: np.ndarray) -> np.ndarray:
         first = axis.at(u)[:degree]
-        second = radial.at(r) if radial else np.ones((1, *u.shape))
+        second = radial.at(np.log(r)) if radial else np.ones((1, *u.shape))
         return (first[:, None] * second).reshape(-1, *u.shape)
 
     z, z_mass = special.roots_hermitenorm(16)
@@ -113,7 +118,9 @@ def long_average(law: Law, scheme: Callable[[Law, float], Step], h: float, degre
     image = functions(*scheme(law, h)(u[:, None], r[:, None], z[None], x2[None])) @ increments
     here = functions(u, r)
     kernel = (here * weight) @ image.T
-    density = np.concatenate([[1.0], np.linalg.solve(np.eye(len(kernel) - 1) - kernel[1:, 1:].T, kernel[0, 1:])])
+    density = np.concatenate(
+        [[1.0], np.linalg.solve(np.eye(len(kernel) - 1) - kernel[1:, 1:].T, kernel[0, 1:])]
+    )
     mass = density @ here * weight
     value = law.observed(u)
     mean = float(mass @ value)

@@ -1,4 +1,4 @@
-"""What a fresh process pays: the first call with an empty and with a filled compiler cache, and memory beyond import."""
+"""What a fresh process pays: the first call with an empty and a filled compiler cache, and memory."""
 
 import contextlib
 import json
@@ -48,11 +48,13 @@ def _resident_peak() -> float:
     """Most bytes resident since the reset (Linux), or since the process began."""
     with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as file:
         return next(float(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    return float(
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    )
 
 
 def _measure_memory(name: str) -> dict[str, float]:
-    """Peak growth of a run whose kernels are loaded and have run once, beside the size of its inputs and outputs."""
+    """Peak growth of a run whose kernels have run once, beside the size of its inputs and outputs."""
     from . import candidate
     from .workloads import workload
 
@@ -83,10 +85,12 @@ def _in_fresh_process(task: str, name: str, cache: str | None = None) -> dict[st
 
 
 def first_call(name: str, repeats: int = 3) -> dict[str, float]:
-    """Seconds of the first call in a fresh process: cold (empty cache), warm (median of `repeats`), import before it."""
+    """Seconds of the first call in a fresh process, cold and warm (median), and of the import before it."""
     with tempfile.TemporaryDirectory() as cache:
         cold = _in_fresh_process("first_call", name, cache)
-        warm = sorted((_in_fresh_process("first_call", name, cache) for _ in range(repeats)), key=lambda w: w["call"])
+        warm = sorted(
+            (_in_fresh_process("first_call", name, cache) for _ in range(repeats)), key=lambda w: w["call"]
+        )
     middle = warm[repeats // 2]
     return {
         "import": middle["import"],

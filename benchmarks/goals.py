@@ -67,8 +67,12 @@ def goals(results: dict[str, Any]) -> list[Goal]:
     for name, ratio in results.get("speed_up", {}).items():
         found.append(Goal(f"{name}, two threads against one", ratio["ratio"], 1.8, 1.95))
     for name, call in results.get("first_call", {}).items():
-        found.append(Goal(f"{name}, first call with a filled cache", call["warm"], 0.5, 0.3, " s", more=False))
-        found.append(Goal(f"{name}, first call with an empty cache", call["cold"], 6.0, 3.0, " s", more=False))
+        found.append(
+            Goal(f"{name}, first call with a filled cache", call["warm"], 0.5, 0.3, " s", more=False)
+        )
+        found.append(
+            Goal(f"{name}, first call with an empty cache", call["cold"], 6.0, 3.0, " s", more=False)
+        )
     for name, peak in results.get("memory", {}).items():
         ratio = peak["allocated"] / (peak["inputs"] + peak["outputs"])
         found.append(Goal(f"{name}, memory over inputs + outputs", ratio, 4.0, 3.0, "x", more=False))

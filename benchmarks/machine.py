@@ -14,7 +14,11 @@ from .workloads import NormalisedSDE
 
 LANES = 64
 U = np.uint64
-MANTISSA, ONE, OFFSET = U(0x000FFFFFFFFFFFFF), U(0x3FF0000000000000), U(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
+MANTISSA, ONE, OFFSET = (
+    U(0x000FFFFFFFFFFFFF),
+    U(0x3FF0000000000000),
+    U(0x3FF0000000000000 - 0x3FE6A09E667F3BCD),
+)
 ROOT_HALF, MAGIC = U(0x3FE6A09E667F3BCD), U(0x4330000000000000)
 C12, C17, C19, C23, C41, C45, C52, C63 = (U(k) for k in (12, 17, 19, 23, 41, 45, 52, 63))
 
@@ -47,7 +51,7 @@ def _sine_cosine(t):
 
 @numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
 def fused_normals(seed, rounds, out):
-    """`rounds` times 2 x LANES normals into out (2, LANES): xoshiro256++ and Box-Muller, plain loops over lanes."""
+    """`rounds` times 2 x LANES normals into out (2, LANES): xoshiro256++ and Box-Muller in plain loops."""
     s0, s1 = np.empty(LANES, np.uint64), np.empty(LANES, np.uint64)
     s2, s3 = np.empty(LANES, np.uint64), np.empty(LANES, np.uint64)
     x = U(seed)
@@ -90,13 +94,15 @@ def fused_normals(seed, rounds, out):
             u = 2.0 - np.uint64((one >> C12) | ONE).view(np.float64)
             radius = np.sqrt(-2.0 * _log(u))
             sine, cosine = _sine_cosine(2.0 * np.uint64((two >> C12) | ONE).view(np.float64) - 3.0)
-            cosines[l] = radius * np.uint64(np.float64(cosine).view(np.uint64) ^ (two << C63)).view(np.float64)
+            cosines[l] = radius * np.uint64(np.float64(cosine).view(np.uint64) ^ (two << C63)).view(
+                np.float64
+            )
             sines[l] = radius * sine
 
 
 @numba.njit(nogil=True, error_model="numpy")
 def own_normals(increment, generator, seed, path, steps, saved, z, n):
-    """The increments of `steps` steps of one block of paths, each overwriting the last: a step without the step."""
+    """The increments of `steps` steps of one block of paths, each overwriting the last."""
     for step in range(steps):
         draw(increment, generator, seed, load(path, 0), step, saved, z, n)
 
@@ -116,7 +122,9 @@ def fused(case: NormalisedSDE, threads: int = 2) -> Callable[[], Any]:
     return _threaded(lambda i: fused_normals(i, rounds, np.empty((2, LANES))), threads, threads)
 
 
-def own(case: NormalisedSDE, threads: int = 2, generator: Any = Block(256), width: int = 32) -> Callable[[], Any]:
+def own(
+    case: NormalisedSDE, threads: int = 2, generator: Any = Block(256), width: int = 32
+) -> Callable[[], Any]:
     """The normals of the workload from this package's generators, addressable by (seed, path, step)."""
     paths, d = case.w0.shape
     blocks = -(-paths // width)

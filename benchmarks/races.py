@@ -1,4 +1,4 @@
-"""Run one workload: candidate against every rival installed, against the normals limit, and one thread against two."""
+"""Run one workload: candidate against every rival installed and the normals limit; one thread against two."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ from .agreement import compare
 from .candidate import PREPARE
 from .machine import LIMIT_SHARE, LIMITS
 from .rivals import CANDIDATE_SHARE, RIVALS, Rival
-from .timing import Race, alternate, interleave
+from .timing import Call, Race, alternate, interleave
 from .workloads import NormalisedSDE, workload
 
 Tick = Callable[[str], Any]
@@ -47,13 +47,14 @@ def check(name: str, tick: Tick = lambda text: None, size: str = "check") -> lis
 def race(name: str, quick: bool = False, repeats: int = 5, tick: Tick = lambda text: None) -> dict[str, Any]:
     """Rows of rivals that agree, timed between runs of the candidate; for the SDEs the limit rows too."""
     rows = check(name, tick)
-    case, calls = workload(name), {}
+    case = workload(name)
+    calls: dict[str, tuple[Call, float]] = {}
     for rival, row in zip(RIVALS[name], rows, strict=True):
         row["share"] = rival.quick_share if quick else rival.share
         if row.get("agrees"):
             tick(f"{name}: {rival.name}, compiling")
             calls[rival.name] = (rival.prepare(case.part(row["share"])), row["share"])
-    limits = []
+    limits: list[dict[str, Any]] = []
     if isinstance(case, NormalisedSDE):
         for limit, prepare in LIMITS.items():
             part = LIMIT_SHARE[limit] / (5 if quick else 1)

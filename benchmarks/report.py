@@ -34,7 +34,15 @@ def machine() -> dict[str, Any]:
 
 def _race_lines(name: str, race: dict[str, Any]) -> Iterator[str]:
     yield f"\n{name}: {TITLES[name]}"
-    yield f"  {'':34}{'version':>9}{'part run':>9}{'seconds':>10}{'ratio':>8}{'least-most':>14}{'cpu ratio':>10}"
+    heads = (
+        ("version", 9),
+        ("part run", 9),
+        ("seconds", 10),
+        ("ratio", 8),
+        ("least-most", 14),
+        ("cpu ratio", 10),
+    )
+    yield f"  {'':34}" + "".join(f"{head:>{width}}" for head, width in heads)
     ours = race["candidate"]
     yield f"  {'sdetheory':34}{'':9}{ours['share']:9.3g}{ours['seconds']:10.3g}{1:8.2f}"
     for row in race["rivals"] + race["limits"]:
@@ -65,7 +73,8 @@ def _goal_lines(results: dict[str, Any]) -> Iterator[str]:
     for goal in goals(results):
         sign = ">=" if goal.more else "<="
         measured = f"{goal.measured:.3g}{goal.unit}"
-        yield f"{goal.text:78}{measured:>10}{sign + format(goal.must, 'g'):>8}{sign + format(goal.aim, 'g'):>8}  {goal.verdict}"
+        must, aim = (f"{sign}{value:g}" for value in (goal.must, goal.aim))
+        yield f"{goal.text:78}{measured:>10}{must:>8}{aim:>8}  {goal.verdict}"
 
 
 def lines(results: dict[str, Any]) -> Iterator[str]:
@@ -73,7 +82,7 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
     about = results["machine"]
     yield f"{about['processor']}, {about['cores']} cores, load {about['load']:.1f} at the start"
     yield f"Python {about['python']}, numpy {about['numpy']}, numba {about['numba']}; {results['mode']} run"
-    yield "seconds: medians, scaled from the part run to the whole; ratio: to sdetheory, timed before and after"
+    yield "seconds: medians, scaled from the part run to the whole; ratio: to sdetheory, run before and after"
     for name, race in results.get("races", {}).items():
         yield from _race_lines(name, race)
     if results.get("study"):
@@ -85,6 +94,8 @@ def save(results: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
     """Write benchmarks.json (with the goals) and benchmarks.txt into the folder."""
     out.mkdir(parents=True, exist_ok=True)
     table = [goal._asdict() | {"verdict": goal.verdict} for goal in goals(results)]
-    (out / "benchmarks.json").write_text(json.dumps(results | {"goals": table}, indent=1, default=float) + "\n")
+    (out / "benchmarks.json").write_text(
+        json.dumps(results | {"goals": table}, indent=1, default=float) + "\n"
+    )
     (out / "benchmarks.txt").write_text("\n".join(lines(results)) + "\n")
     return [out / "benchmarks.json", out / "benchmarks.txt"]

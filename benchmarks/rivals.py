@@ -2,7 +2,8 @@
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .workloads import Workload
@@ -17,7 +18,7 @@ class Rival(NamedTuple):
     function: str
     share: float
     quick_share: float
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def version(self) -> str | None:

@@ -1,10 +1,11 @@
-"""Work and precision: the time four methods need for a given error of an equilibrium expectation, in twelve cases.
+"""Work and precision: the time four methods need for a given error of an equilibrium expectation.
 
-A long average over time T of P paths with step h has the squared error bias(h)^2 + V(h)/(P T) and costs P T/h steps.  Bias and V
-of each scheme come from its exact one-step kernel (`chains`), seconds per step from interleaved runs of the real
-programs on two threads, and every method gets the step size that is best for it: the time to an error is
-min over h of (seconds per step/h) V/(error^2 - bias^2).  For our methods V is the larger of the kernel's and the measured one;
-the extrapolating peer is given the variance of plain Euler-Maruyama, which it cannot beat.
+A long average over time T of P paths with step h has the squared error bias(h)^2 + V(h)/(P T) and costs P
+T/h steps. Bias and V of each scheme come from its exact one-step kernel (`chains`), seconds per step from
+interleaved runs of the real programs on two threads, and every method gets the step size that is best for
+it: the time to an error is min over h of (seconds per step/h) V/(error^2 - bias^2). For our methods V is
+the larger of the kernel's and the measured one; the extrapolating peer is given the variance of plain
+Euler-Maruyama, which it cannot beat.
 """
 
 import pathlib
@@ -12,13 +13,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 import sdetheory as st
 from sdetheory.integrators import Richardson, StrangGeodesic
-from sdetheory.observers import Cosine, Loss
+from sdetheory.observers import Loss
 
 from .chains import euler_maruyama, long_average, strang
-from .equilibrium import LR, SIGMA, WANTED, WEIGHT_DECAY, Law, law
+from .laws import Law, laws
 from .peers import numpy_equilibrium
 from .timing import interleave
 
@@ -50,39 +52,35 @@ class Curve(NamedTuple):
         return int(np.argmin(self.times(np.asarray(error), seconds)))
 
 
-def drift_rate(case: Law) -> float:
+def drift_rate(law: Law) -> float:
     """The rate at which the observed value forgets, in units of lr wd: 2 variance/(asymptotic variance)."""
-    from .equilibrium import nodes
-
-    u, mass = nodes(case)
-    value = case.observed(u)
-    return float(2.0 * (mass @ value**2 - (mass @ value) ** 2) / long_average(case, strang, 1e-3).variance)
+    u, mass = law.nodes()
+    value = law.observed(u)
+    return float(2.0 * (mass @ value**2 - (mass @ value) ** 2) / long_average(law, strang, 1e-3).variance)
 
 
-def _interpolated(case: Law, scheme: Any, order: int, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Relative bias and variance on a fine grid from a coarse one: bias/h^order and variance are smooth in log h."""
-    knots = np.geomspace(h[0], h[-1], 14)
-    found = [long_average(case, scheme, step) for step in knots]
-    smooth = np.interp(np.log(h), np.log(knots), [a.bias / case.exact / s**order for a, s in zip(found, knots, strict=True)])
-    variance = np.interp(np.log(h), np.log(knots), [a.variance / case.exact**2 for a in found])
-    return smooth * h**order, variance
+def _smooth(law: Law, scheme: Any, order: int, h: np.ndarray) -> tuple[Callable, Callable]:
+    """Relative bias and variance as functions of h: bias/h^order and variance are smooth in log h."""
+    knots = np.geomspace(h[0], 2.0 * h[-1], 14)
+    found = [long_average(law, scheme, step) for step in knots]
+    bias = CubicSpline(
+        np.log(knots), [a.bias / law.exact / s**order for a, s in zip(found, knots, strict=True)]
+    )
+    variance = CubicSpline(np.log(knots), [a.variance / law.exact**2 for a in found])
+    return lambda h: bias(np.log(h)) * h**order, lambda h: variance(np.log(h))
 
 
-def curves(case: Law) -> dict[str, Curve]:
+def curves(law: Law) -> dict[str, Curve]:
     """The four methods' bias and variance against h, over the range where the scheme makes sense."""
-    rate, points = drift_rate(case), 400
-    grid = np.geomspace(3e-5 / rate, min(0.3, 0.3 / rate), points)
-    twice = np.concatenate([grid, [2.0 * grid[-1]]])
-    bias, variance = _interpolated(case, euler_maruyama, 1, twice)
-    coarse = np.interp(np.log(2.0 * grid), np.log(twice), bias / twice) * 2.0 * grid
-    plain = Curve(grid, bias[:-1], variance[:-1])
-    extrapolated = Curve(grid, 2.0 * bias[:-1] - coarse, variance[:-1])
-    grid = np.geomspace(1e-3 / rate, min(0.4, 0.6 / rate), points)
-    twice = np.concatenate([grid, [2.0 * grid[-1]]])
-    bias, variance = _interpolated(case, strang, 2, twice)
-    coarse = np.interp(np.log(2.0 * grid), np.log(twice), bias / twice**2) * 4.0 * grid**2
-    default = Curve(grid, bias[:-1], variance[:-1])
-    fast = Curve(grid, (4.0 * bias[:-1] - coarse) / 3.0, variance[:-1])
+    rate, points = drift_rate(law), 400
+    h = np.geomspace(3e-5 / rate, min(0.3, 0.3 / rate), points)
+    bias, variance = _smooth(law, euler_maruyama, 1, h)
+    plain = Curve(h, bias(h), variance(h))
+    extrapolated = Curve(h, 2.0 * bias(h) - bias(2.0 * h), variance(h))
+    h = np.geomspace(1e-3 / rate, min(0.4, 0.6 / rate), points)
+    bias, variance = _smooth(law, strang, 2, h)
+    default = Curve(h, bias(h), variance(h))
+    fast = Curve(h, (4.0 * bias(h) - bias(2.0 * h)) / 3.0, variance(h))
     return {"default": default, "fast": fast, "plain": plain, "extrapolated": extrapolated}
 
 
@@ -92,70 +90,73 @@ class Trial(NamedTuple):
     h: float
     steps: int
     every: int
+    paths: int
     call: Callable[[], Any]
 
 
-def _ours(case: Law, w0: np.ndarray, method: str, h: float, steps: int, every: int) -> Callable[[], np.ndarray]:
+def _ours(
+    law: Law, w0: np.ndarray, method: str, h: float, steps: int, every: int
+) -> Callable[[], np.ndarray]:
     """run() -> observed values (paths, records) with the fine step h."""
-    axis = np.zeros(case.d)
-    axis[0] = 1.0
-    model: Any = st.VonMisesFisher(axis, case.scale) if case.kind == "vMF" else st.Rayleigh(case.scale * axis)
-    observer: Any = Cosine(axis) if case.kind == "vMF" else Loss(st.Rayleigh(axis))
-    integrator: Any = StrangGeodesic() if method == "default" else Richardson(StrangGeodesic())
-    dt = (h if method == "default" else 2.0 * h) / (LR * WEIGHT_DECAY)
-    every = every if method == "default" else -(-every // 2)
-    records = steps // (every if method == "default" else 2 * every)
-    dynamics = st.WeightDecaySDE(LR, WEIGHT_DECAY)
+    case, fine = law.case, 1 if method == "default" else 2
+    integrator = StrangGeodesic() if method == "default" else Richardson(StrangGeodesic())
+    dt = fine * h / case.intrinsic_lr
+    ts = dt * (every // fine) * np.arange(1, steps // every + 1)
+    dynamics = st.WeightDecaySDE(case.lr, case.weight_decay)
+    scale = -law.loss_scale if law.linear else law.loss_scale
 
     def run() -> np.ndarray:
         ensemble = st.simulate(
-            model, dynamics, w0, dt * every * np.arange(1, records + 1), noise=st.Isotropic(SIGMA), dt=dt,
-            integrator=integrator, observe={"observed": observer}, seed=5, threads=2, progress=False,
+            case.model, dynamics, w0, ts, noise=case.noise, dt=dt, integrator=integrator,
+            observe={"loss": Loss(case.model)}, seed=5, threads=2, progress=False,
         )  # fmt: skip
-        return ensemble.values["observed"]
+        return ensemble.values["loss"] / scale
 
     return run
 
 
-def trial(case: Law, method: str, curve: Curve, normals: float, error: float = TARGET) -> Trial:
-    """The method at the step that is best for `error`, long enough to use about `normals` normal variates."""
-    paths = max(256, 65536 // case.d // 256 * 256)
-    h = float(curve.h[curve.best(error)])
-    every = min(40, max(1, round(0.4 / (drift_rate(case) * h))))
-    every += every % 2
-    steps = max(8 * every, round(normals / (paths * case.d) / every) * every)
-    w0 = case.sample(paths, np.random.default_rng(3))
+def ensemble_size(d: int, method: str) -> int:
+    """Paths of a run: numpy's arrays fill the cache, ours are enough for two threads."""
     if method in OURS:
-        return Trial(h, steps, every, _ours(case, w0, method, h, steps, every))
-    call = numpy_equilibrium.averages(case, h, w0, steps, every, method == "extrapolated")
-    return Trial(h, steps, every, call)
+        return 2048 if d < 100 else 1024
+    return max(256, 65536 // d // 256 * 256)
 
 
-def _measured(case: Law, trial: Trial, values: np.ndarray) -> dict[str, float]:
+def trial(law: Law, method: str, curve: Curve, normals: float, error: float = TARGET) -> Trial:
+    """The method at the step that is best for `error`, long enough to use about `normals` normal variates."""
+    paths = ensemble_size(law.d, method)
+    h = float(curve.h[curve.best(error)])
+    every = min(40, max(2, 2 * round(0.35 / (drift_rate(law) * h))))
+    steps = max(2, round(normals / (paths * law.d) / every)) * every
+    w0 = law.case.starts(paths, seed=3)
+    if method in OURS:
+        return Trial(h, steps, every, paths, _ours(law, w0, method, h, steps, every))
+    call = numpy_equilibrium.averages(law, h, w0, steps, every, method == "extrapolated")
+    return Trial(h, steps, every, paths, call)
+
+
+def _measured(law: Law, trial: Trial, values: np.ndarray) -> dict[str, float]:
     """Estimate after a relaxation, its standard error, and the relative variance x time of our own run."""
-    skipped = min(len(values[0]) // 3, int(np.ceil(4.0 / (drift_rate(case) * trial.h * trial.every))))
+    skipped = min(len(values[0]) // 3, int(np.ceil(4.0 / (drift_rate(law) * trial.h * trial.every))))
     kept = values[:, skipped:]
     means = kept.mean(axis=1)
     time = kept.shape[1] * trial.h * trial.every
     return {
         "estimate": float(means.mean()),
         "standard_error": float(means.std(ddof=1) / np.sqrt(len(means))),
-        "variance": float(means.var(ddof=1) * time / case.exact**2),
+        "variance": float(means.var(ddof=1) * time / law.exact**2),
     }
 
 
-def one_case(case: Law, quick: bool) -> dict[str, Any]:
+def one_case(law: Law, quick: bool) -> dict[str, Any]:
     """Time the four methods on one law; seconds to the target error, and the ratios peer over ours."""
-    known = curves(case)
+    known = curves(law)
     amount = {name: (1e8 if name in OURS else 1e7) / (4 if quick else 1) for name in METHODS}
-    trials = {name: trial(case, name, known[name], amount[name]) for name in METHODS}
-    paths = max(256, 65536 // case.d // 256 * 256)
-    calls = {name: (t.call, float(t.steps * paths)) for name, t in trials.items()}
+    trials = {name: trial(law, name, known[name], amount[name]) for name in METHODS}
+    calls = {name: (t.call, float(t.steps * t.paths)) for name, t in trials.items()}
     ours, steps = calls.pop("default")
     race = interleave(ours, calls, 3 if quick else 5, steps)
-    seconds = {"default": race.seconds()} | {
-        name: race.seconds() * race.ratio(name).median for name in calls
-    }
+    seconds = {"default": race.seconds()} | {name: race.seconds() * race.ratio(name).median for name in calls}
     methods = {}
     for name, t in trials.items():
         at = known[name].best(TARGET)
@@ -165,16 +166,18 @@ def one_case(case: Law, quick: bool) -> dict[str, Any]:
         }  # fmt: skip
         inflation = 1.0
         if name in OURS:
-            row["measured"] = _measured(case, t, t.call())
+            row["measured"] = _measured(law, t, t.call())
             inflation = max(1.0, row["measured"]["variance"] / row["variance"])
-            predicted = case.exact * (1.0 + row["bias"])
+            predicted = law.exact * (1.0 + row["bias"])
             row["z"] = (row["measured"]["estimate"] - predicted) / row["measured"]["standard_error"]
         row["inflation"] = inflation
         row["time"] = float(known[name].times(np.asarray(TARGET), seconds[name])[at]) * inflation
         row["curve"] = _envelope(known[name], seconds[name], inflation)
         methods[name] = row
-    ratios = {f"{o}/{p}": methods[p]["time"] / methods[o]["time"] for o in OURS for p in ("plain", "extrapolated")}
-    return {"case": case.name, "exact": case.exact, "methods": methods, "ratios": ratios}
+    ratios = {
+        f"{o}/{p}": methods[p]["time"] / methods[o]["time"] for o in OURS for p in ("plain", "extrapolated")
+    }
+    return {"case": law.name, "exact": law.exact, "methods": methods, "ratios": ratios}
 
 
 ERRORS = np.geomspace(1e-4, 3e-2, 40)
@@ -187,12 +190,10 @@ def _envelope(curve: Curve, seconds: float, inflation: float) -> list[float]:
 
 def run(quick: bool = False, tick: Callable[[str], Any] = lambda text: None) -> dict[str, Any]:
     """The study over the twelve cases (three, if quick)."""
-    wanted = [WANTED[k] for k in (0, 4, 6)] if quick else WANTED
     rows = []
-    for entry in wanted:
-        case = law(*entry)
-        tick(f"work and precision: {case.name}")
-        rows.append(one_case(case, quick))
+    for law in [laws()[k] for k in (0, 4, 6)] if quick else laws():
+        tick(f"work and precision: {law.name}")
+        rows.append(one_case(law, quick))
     return {"target": TARGET, "errors": ERRORS.tolist(), "rows": rows}
 
 
@@ -206,7 +207,9 @@ def draw(study: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
     rows = study["rows"]
     columns = min(4, len(rows))
     lines = -(-len(rows) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(2.6 * columns, 2.3 * lines + 0.5), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(2.6 * columns, 2.3 * lines + 0.5), squeeze=False, sharey=True
+    )
     colours = dict(zip(METHODS, ("#0072b2", "#009e73", "#d55e00", "#e69f00"), strict=True))
     for axis, row in zip(axes.ravel(), rows, strict=False):
         for name, label in METHODS.items():
@@ -221,8 +224,8 @@ def draw(study: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
         axis.set_xlabel("seconds on two threads", fontsize=8)
     for axis in axes[:, 0]:
         axis.set_ylabel("relative error", fontsize=8)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", ncols=min(4, 2 * columns), fontsize=8,
-                  frameon=False)  # fmt: skip
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=min(4, 2 * columns), fontsize=8, frameon=False)
     figure.tight_layout(rect=(0.0, 0.06, 1.0, 1.0))
     files = [out / "work_precision.png", out / "work_precision.pdf"]
     figure.savefig(files[0], dpi=160)

@@ -1,4 +1,4 @@
-"""Interleaved timing: every run of a rival stands between two runs of the candidate, so that load hits both."""
+"""Interleaved timing: every run of a rival is between two runs of the candidate, so that load hits both."""
 
 import statistics
 import time
@@ -54,7 +54,7 @@ class Race:
         return Ratio.of([rival.wall / ours.wall for rival, ours in self.rivals[name]])
 
     def processor_ratio(self, name: str) -> float:
-        """The same of processor time: hardly moved by other programs, but blind to processes a rival starts."""
+        """The same of processor time: little moved by other programs, but blind to a rival's processes."""
         return Ratio.of([rival.processor / ours.processor for rival, ours in self.rivals[name]]).median
 
 
@@ -71,7 +71,7 @@ def interleave(
 ) -> Race:
     """Time candidate, rival, candidate, next rival, ...; `repeats` rounds after one warm-up of the candidate.
 
-    rivals: name -> (call, share of the work it does); `share` is the candidate's.  Times are divided by the shares.
+    rivals: name -> (call, share of the work it does); `share` is the candidate's; times are divided by them.
     """
     candidate()
     race = Race(rivals={name: [] for name in rivals})
@@ -82,7 +82,9 @@ def interleave(
             tick(name)
             rival = _scaled(clock(call), part)
             after = _scaled(clock(candidate), share)
-            race.rivals[name].append((rival, Clock(*((a + b) / 2 for a, b in zip(before, after, strict=True)))))
+            race.rivals[name].append(
+                (rival, Clock(*((a + b) / 2 for a, b in zip(before, after, strict=True))))
+            )
             race.candidate.append(after)
             before = after
     return race

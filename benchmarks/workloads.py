@@ -117,7 +117,7 @@ TITLES = {
 
 
 def workload(name: str, size: str = "full") -> Workload:
-    """The workload `name` at `size`: "full" (timed), "check" (candidate and peer compared) or "tiny" (tests)."""
+    """The workload `name` at `size`: "full" (timed), "check" (peers compared) or "tiny" (tests)."""
     full, check = size == "full", size == "check"
     if name == "W1":
         return flow(256) if full else flow(12) if check else flow(3, n=3, end=4.0)

@@ -1,4 +1,4 @@
-"""numpy, equilibrium averages: vectorised Euler-Maruyama, plain or extrapolated with both step sizes on the same increments.
+"""numpy, equilibrium averages: vectorised Euler-Maruyama, plain, or extrapolated on the same increments.
 
 As in `with_numpy`, and it knows that the loss looks at the first coordinate only: the force is one row.
 """
@@ -8,28 +8,29 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..equilibrium import LR, SIGMA, WEIGHT_DECAY, Law
+from ..laws import Law
 from .with_numpy import _slabs
 
 
 class EulerMaruyama:
-    """The state w (d, paths) of one slab at step h = LR WEIGHT_DECAY dt, and the sum of the observed values."""
+    """The state w (d, paths) of one slab at step h = lr wd dt, and the sum of the observed values."""
 
     def __init__(self, law: Law, h: float, w0: np.ndarray) -> None:
-        self.law, self.h, self.dt = law, h, h / (LR * WEIGHT_DECAY)
-        self.w = np.ascontiguousarray(w0.T)
+        self.law, self.h, self.dt = law, h, h / law.case.intrinsic_lr
+        self.w = np.array(w0.T, order="C")
         self.product, self.ones = np.empty_like(self.w), np.ones(len(self.w))
         self.total = np.zeros(self.w.shape[1])
 
     def step(self, z: np.ndarray) -> None:
         """One step with the increments z (d, paths), which is overwritten."""
-        w, product, push = self.w, self.product, LR * self.dt * self.law.scale
+        w, product, case = self.w, self.product, self.law.case
+        push = case.lr * self.dt * self.law.loss_scale
         q = self.ones @ np.multiply(w, w, out=product)
         inner = self.ones @ np.multiply(w, z, out=product)
         root = np.sqrt(q)
-        noise = LR * SIGMA * np.sqrt(self.dt) / root
+        noise = case.lr * case.noise.sigma * np.sqrt(self.dt) / root
         keep = 1.0 - self.h - noise * inner / q
-        if self.law.kind == "vMF":
+        if self.law.linear:
             kick = push / root
             keep -= kick * w[0] / q
         else:
@@ -43,10 +44,12 @@ class EulerMaruyama:
     def look(self) -> None:
         """Add the observed value of every path."""
         square = self.ones @ np.multiply(self.w, self.w, out=self.product)
-        self.total += self.w[0] / np.sqrt(square) if self.law.kind == "vMF" else self.w[0] ** 2 / square
+        self.total += self.w[0] / np.sqrt(square) if self.law.linear else self.w[0] ** 2 / square
 
 
-def _plain(law: Law, h: float, w0: np.ndarray, steps: int, every: int, rng: np.random.Generator) -> np.ndarray:
+def _plain(
+    law: Law, h: float, w0: np.ndarray, steps: int, every: int, rng: np.random.Generator
+) -> np.ndarray:
     scheme, z = EulerMaruyama(law, h, w0), np.empty(w0.T.shape)
     for step in range(1, steps + 1):
         scheme.step(rng.standard_normal(out=z))
@@ -78,7 +81,7 @@ def _extrapolated(
 def averages(
     law: Law, h: float, w0: np.ndarray, steps: int, every: int, extrapolated: bool, threads: int = 2
 ) -> Callable[[], np.ndarray]:
-    """run() -> time average of the observed value of each path (paths,), every `every`-th of `steps` fine steps seen."""
+    """run() -> time average of the observed value of each path (paths,), seen every `every` fine steps."""
     slabs = _slabs(*w0.shape, threads)
     run_slab = _extrapolated if extrapolated else _plain
 

@@ -1,7 +1,8 @@
-"""diffrax: its adaptive Runge-Kutta pairs for the flow, its Euler-Maruyama for the SDE, ensembles split over two devices.
+"""diffrax: its adaptive Runge-Kutta pairs for the flow, its Euler-Maruyama for the SDE, on two devices.
 
-The SDE is one solve of the whole ensemble (d, paths), its noise a projection of the increment.
-Brownian paths: `UnsafeBrownianPath` (fast, increments of one grid only) and `VirtualBrownianTree` (reproducible on any grid).
+The SDE is one solve of the whole ensemble (d, paths), its noise a projection of the increment. Brownian
+paths: `UnsafeBrownianPath` (fast, increments of one grid only) and `VirtualBrownianTree` (reproducible on
+any grid).
 """
 
 from collections.abc import Callable
@@ -76,12 +77,14 @@ def normalised_sde(
         structure = jax.ShapeDtypeStruct(shape, jnp.float64)
         if path == "UnsafeBrownianPath":
             brownian: Any = diffrax.UnsafeBrownianPath(structure, key)
+            adjoint: Any = diffrax.ForwardMode()
         else:
             brownian = diffrax.VirtualBrownianTree(0.0, end, case.dt / 2, structure, key)
+            adjoint = diffrax.RecursiveCheckpointAdjoint()
         answer = diffrax.diffeqsolve(
             _terms(case, brownian), diffrax.Euler(), 0.0, end, case.dt, w,
             saveat=diffrax.SaveAt(subs=[save, last]), max_steps=None,
-            adjoint=diffrax.ForwardMode() if path == "UnsafeBrownianPath" else diffrax.RecursiveCheckpointAdjoint(),
+            adjoint=adjoint,
         )  # fmt: skip
         return answer.ys[1][-1], answer.ys[0]
 

@@ -1,7 +1,8 @@
 """jax: one compiled scan over the steps, double precision, ensembles in one array.
 
-Two host devices, one a core, so that the ensemble is split by sharding where XLA would use one core (set before jax starts).  Normals come
-from `jax.random.normal`, keys folded with the step number; the generator is jax's default or the faster "rbg".
+Two host devices, one a core, so that the ensemble is split by sharding where XLA would use one core (set
+before jax starts). Normals come from `jax.random.normal`, keys folded with the step number; the generator
+is jax's default or the faster "rbg".
 """
 
 import os

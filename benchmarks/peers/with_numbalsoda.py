@@ -1,4 +1,4 @@
-"""numbalsoda: Hairer's DOP853 in Fortran calling a compiled right-hand side; one start at a time on two threads.
+"""numbalsoda: Hairer's DOP853 in Fortran on a compiled right-hand side; one start at a time, two threads.
 
 The right-hand side is loops of fixed length, ordered so that the inner one runs along rows and vectorises.
 """
@@ -15,7 +15,7 @@ from ..workloads import Flow
 
 
 def right_hand_side(n: int) -> Any:
-    """(t, y, dy, data) -> dy = -grad L(y) for three n x n layers; data is the target and four n x n buffers."""
+    """(t, y, dy, data) -> dy = -grad L(y) for three n x n layers; data: the target and four buffers."""
 
     @numba.njit(error_model="numpy")
     def product(a, b, out):
@@ -70,8 +70,8 @@ def flow(case: Flow, threads: int = 2) -> Callable[[], np.ndarray]:
     """W1: run() -> final layers (members, 3, n, n)."""
     force = right_hand_side(case.starts.shape[-1])
     final = np.empty_like(case.starts)
-    parts = np.array_split(np.arange(len(final)), threads * 8)
-    parts = [slice(part[0], part[-1] + 1) for part in parts if len(part)]
+    members = np.array_split(np.arange(len(final)), threads * 8)
+    parts = [slice(part[0], part[-1] + 1) for part in members if len(part)]
 
     def go(part: slice) -> None:
         _solve(force.address, case.starts[part], case.end, case.target, case.rtol, case.atol, final[part])

@@ -1,7 +1,8 @@
 """numpy as a careful user writes it: whole ensembles in one array, SFC64 into reused buffers, two threads.
 
-Arrays are (d, paths) so that every per-path factor broadcasts along the fast axis; the two weighted norms of a step are
-one small matrix product; the paths are split over threads, for which numpy releases the interpreter lock.
+Arrays are (d, paths) so that every per-path factor broadcasts along the fast axis; the two weighted norms
+of a step are one small matrix product; the paths are split over threads, for which numpy releases the
+interpreter lock.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 from ..workloads import Descent, NormalisedSDE
 
 SLAB = 2048
-"""Paths advanced together at d = 16: 256 KB an array, the best of 128, 256, ..., 2048 on the machines tried."""
+"""Paths advanced together at d = 16: 256 KB an array, the best of 128, 256, ..., 2048 where tried."""
 
 
 class EulerMaruyama:
@@ -20,7 +21,7 @@ class EulerMaruyama:
 
     def __init__(self, case: NormalisedSDE, w0: np.ndarray) -> None:
         self.case = case
-        self.w = np.ascontiguousarray(w0.T)
+        self.w = np.array(w0.T, order="C")
         self.square, self.z = np.empty_like(self.w), np.empty_like(self.w)
         self.weights = np.stack([np.ones_like(case.a), case.a])
         self.outer = np.stack([np.ones_like(case.a), case.a], axis=1)
@@ -79,7 +80,7 @@ def normalised_sde(case: NormalisedSDE, threads: int = 2) -> Callable[[], tuple[
 
 
 def descend(w: np.ndarray, target: np.ndarray, lr: float, steps: int) -> np.ndarray:
-    """Gradient descent of 1/2 ||w_3 w_2 w_1 - target||^2 in place, w (3, members, n, n), by batched products."""
+    """Descend 1/2 ||w_3 w_2 w_1 - target||^2 in place, by batched products; w (3, members, n, n)."""
     one, two, three = w
     product, residual, back, change = (np.empty_like(one) for _ in range(4))
     for _ in range(steps):
@@ -104,7 +105,7 @@ def descent(case: Descent, threads: int = 2) -> Callable[[], np.ndarray]:
     parts = [p for p in np.array_split(case.starts, threads) if len(p)]
 
     def go(part: np.ndarray) -> np.ndarray:
-        layers = np.ascontiguousarray(part.transpose(1, 0, 2, 3))
+        layers = np.array(part.transpose(1, 0, 2, 3), order="C")
         return descend(layers, case.target, case.lr, case.steps).transpose(1, 0, 2, 3)
 
     def run() -> np.ndarray:

@@ -1,7 +1,7 @@
-"""scipy.integrate.solve_ivp, one start at a time, spread over two processes that are started before the clock.
+"""scipy.integrate.solve_ivp, one start at a time, on two processes that are started before the clock.
 
-DOP853 is the fastest of scipy's methods here (RK45 and LSODA took about twice as long at rtol 1e-8); stacking all starts into one
-is slower still, because every member then waits for the stiffest.
+DOP853 is the fastest of scipy's methods here (RK45 and LSODA took about twice as long at rtol 1e-8);
+stacking all starts into one is slower still, because every member then waits for the stiffest.
 """
 
 import multiprocessing

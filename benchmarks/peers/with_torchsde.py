@@ -1,7 +1,7 @@
-"""torchsde: its Euler method for Ito equations with general noise; products with the noise, never a d x d matrix.
+"""torchsde: its Euler method for Ito equations with general noise, by products, never a d x d matrix.
 
-Double precision, two torch threads, no gradients.  Brownian paths: torchsde's own `BrownianInterval` (reproducible), and
-independent increments drawn on the fly, which is all that one pass over one grid needs.
+Double precision, two torch threads, no gradients. Brownian paths: torchsde's own `BrownianInterval`
+(reproducible), and independent increments drawn on the fly, which is all that one pass over one grid needs.
 """
 
 from collections.abc import Callable
@@ -47,7 +47,9 @@ class Independent(torchsde.BaseBrownian):
         self._shape = shape
         self.generator = torch.Generator().manual_seed(7)
 
-    def __call__(self, start: Any, end: Any = None, return_U: bool = False, return_A: bool = False) -> torch.Tensor:
+    def __call__(
+        self, start: Any, end: Any = None, return_U: bool = False, return_A: bool = False
+    ) -> torch.Tensor:
         z = torch.randn(self._shape, generator=self.generator, dtype=torch.float64)
         return z.mul_((float(end) - float(start)) ** 0.5)
 

@@ -1,0 +1,283 @@
+"""The benchmarks' harness, and that candidate and peers compute the same thing; nothing here is timed."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import agreement, chains, goals, laws, machine, races, report, rivals, study, timing
+from benchmarks.candidate import PREPARE
+from benchmarks.peers import numpy_equilibrium, with_numpy, with_scipy
+from benchmarks.workloads import workload
+from sdetheory.lanes.random import increments
+
+# ---- harness
+
+
+def test_every_rival_runs_between_two_runs_of_the_candidate(monkeypatch):
+    order = []
+
+    def clock(call):
+        call()
+        return timing.Clock(1.0 + len(order), 2.0)
+
+    monkeypatch.setattr(timing, "clock", clock)
+    calls = {name: (lambda name=name: order.append(name), 1.0) for name in ("a", "b")}
+    race = timing.interleave(lambda: order.append("ours"), calls, repeats=2)
+    assert order == ["ours", "ours"] + ["a", "ours", "b", "ours"] * 2, order
+    ratio = race.ratio("a")
+    assert ratio.median == pytest.approx(1.0), (
+        ratio
+    )  # times grow linearly, so a rival is the mean of its neighbours
+
+
+def test_times_are_scaled_by_the_share_of_the_work():
+    fake = iter([timing.Clock(*2 * (t,)) for t in (1.0, 0.3, 1.0)])
+    race = timing.Race()
+    scaled = [timing._scaled(next(fake), share) for share in (0.5, 0.1, 0.5)]
+    race.rivals["a"] = [(scaled[1], timing.Clock(2.0, 2.0))]
+    assert scaled[0].wall == 2.0 and race.ratio("a").median == pytest.approx(1.5), scaled
+
+
+def test_a_library_that_is_missing_is_a_visible_row(monkeypatch):
+    missing = rivals.Rival("nobody", "no-such-library", "nowhere", "nothing", 1.0, 1.0)
+    monkeypatch.setitem(races.RIVALS, "W2", (missing,))
+    monkeypatch.setitem(races.PREPARE, "W2", lambda case: lambda: None)
+    (row,) = races.check("W2", size="tiny")
+    assert row["status"] == "not installed" and row["version"] is None, row
+    text = "\n".join(
+        report._race_lines("W2", {"candidate": {"seconds": 1.0, "share": 1.0}, "rivals": [row], "limits": []})
+    )
+    assert "nobody" in text and "not installed" in text, text
+
+
+def test_agreement_sees_a_wrong_drift_and_a_wrong_noise():
+    case = workload("W2", "check").part(0.25)
+    ours, same = (with_numpy.normalised_sde(case._replace(w0=w0))() for w0 in (case.w0, case.w0[::-1].copy()))
+    verdict = agreement.compare(case, ours, same)
+    assert verdict.passed, str(verdict)
+    for wrong in (
+        case._replace(weight_decay=1.02 * case.weight_decay),
+        case._replace(sigma=1.02 * case.sigma),
+    ):
+        verdict = agreement.compare(case, ours, with_numpy.normalised_sde(wrong)())
+        assert not verdict.passed and str(verdict).startswith("DISAGREES"), str(verdict)
+    descent = workload("W1b", "tiny")
+    final = with_numpy.descent(descent)()
+    verdict = agreement.compare(descent, final, final * (1 + 1e-8))
+    assert not verdict.passed, str(verdict)
+
+
+def test_goals_know_which_way_is_better():
+    assert goals.Goal("", 12.0, 5.0, 10.0).verdict == "aim"
+    assert goals.Goal("", 5.0, 5.0, 10.0).verdict == "must"
+    assert goals.Goal("", 4.9, 5.0, 10.0).verdict == "MISSED"
+    assert goals.Goal("", 0.4, 0.5, 0.3, more=False).verdict == "must"
+    assert goals.Goal("", 0.6, 0.5, 0.3, more=False).verdict == "MISSED"
+
+
+def test_goals_take_the_best_rival_and_the_worst_case(tmp_path):
+    timed = {"seconds": 1.0, "low": 1.0, "high": 9.0, "processor_ratio": 1.0, "share": 1.0}
+    race = {
+        "candidate": {"seconds": 1.0, "share": 1.0},
+        "rivals": [
+            {"name": n, "ratio": r, "status": "agrees", **timed} for n, r in (("slow", 80.0), ("fast", 7.0))
+        ],
+        "limits": [
+            {"name": n, "ratio": 0.5, **timed}
+            for n in ("normals alone: one fused loop", "normals alone: Block(256)")
+        ],
+    }
+    rows = [
+        {
+            "case": c,
+            "exact": 0.5,
+            "ratios": {f"{o}/{p}": v for o in study.OURS for p in ("plain", "extrapolated")},
+        }
+        for c, v in (("easy", 900.0), ("hard", 40.0))
+    ]
+    results = {"mode": "quick", "machine": report.machine(), "races": {"W2": race}, "study": {"rows": rows}}
+    found = {goal.text: goal for goal in goals.goals(results)}
+    assert found["W2 against fast"].measured == 7.0, found
+    worst = [goal for text, goal in found.items() if "hard" in text]
+    assert len(worst) == 3 and {goal.measured for goal in worst} == {40.0}, found
+    for file in report.save(results, tmp_path):
+        assert "W2 against fast" in file.read_text(), file
+
+
+def test_the_command_lists_what_there_is(capsys):
+    assert command.main(["--list"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in command.NAMES) and "numbalsoda DOP853" in out, out
+
+
+# ---- candidate and peers
+
+
+def test_numpy_takes_the_same_steps_as_the_candidate():
+    case = workload("W2", "tiny")
+    norms, final = PREPARE["W2"](case, 1, seed=7)()
+    scheme = with_numpy.EulerMaruyama(case, case.w0)
+    z = np.stack([increments(7, path, 0, case.steps, 4) for path in range(len(case.w0))])
+    for step in range(case.steps):
+        scheme.step(z[:, step].T.copy())
+    error = np.abs(scheme.w.T - final).max()
+    assert error < 1e-12, error
+    assert np.abs((final**2).sum(1) - norms[:, -1]).max() < 1e-12
+
+
+@pytest.mark.parametrize("members", [1, 2, 3])
+def test_peers_leave_the_starts_alone(members):
+    case = workload("W1b", "tiny").part(0.1)
+    case = case._replace(starts=case.starts[:members])
+    before = case.starts.copy()
+    with_numpy.descent(case)()
+    assert (case.starts == before).all()
+    sde = workload("W2", "tiny")
+    sde = sde._replace(w0=sde.w0[:members])
+    before = sde.w0.copy()
+    with_numpy.normalised_sde(sde)()
+    assert (sde.w0 == before).all()
+
+
+def test_numpy_descends_the_gradient():
+    case = workload("W1b", "tiny")._replace(steps=1, lr=1e-3)
+    final = with_numpy.descent(case)()
+
+    def loss(layers):
+        return 0.5 * ((layers[2] @ layers[1] @ layers[0] - case.target) ** 2).sum()
+
+    flat = case.starts[0].ravel()
+    slope = [
+        (loss((flat + e).reshape(3, 3, 3)) - loss((flat - e).reshape(3, 3, 3))) / 2e-5
+        for e in 1e-5 * np.eye(flat.size)
+    ]
+    error = np.abs((case.starts[0] - final[0]).ravel() / case.lr - slope).max()
+    assert error < 1e-8, error
+    force = with_scipy.right_hand_side(case.target)(0.0, flat)
+    assert np.abs(force + slope).max() < 1e-8
+
+
+@pytest.mark.compiled
+def test_candidate_descends_and_flows_like_numpy_and_scipy():
+    case = workload("W1b", "tiny")
+    verdict = agreement.compare(case, PREPARE["W1b"](case)(), with_numpy.descent(case)())
+    assert verdict.passed, str(verdict)
+    case = workload("W1", "tiny")
+    verdict = agreement.compare(case, PREPARE["W1"](case)(), with_scipy.solve(case))
+    assert verdict.passed, str(verdict)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    ("name", "rival"),
+    [
+        (n, r)
+        for n, group in rivals.RIVALS.items()
+        for r in group
+        if r.package not in ("numpy", "scipy") and n != "W3"
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_optional_peers_agree(name, rival):
+    if importlib.util.find_spec(rival.package) is None:
+        pytest.skip(f"{rival.package} is not installed")
+    case = workload(name, "check") if name == "W2" else workload(name, "tiny")
+    case = case.part(0.25) if name == "W2" else case
+    reference = {"W1": with_scipy.solve, "W1b": lambda c: with_numpy.descent(c)()}.get(
+        name, lambda c: with_numpy.normalised_sde(c)()
+    )
+    verdict = agreement.compare(case, reference(case), rival.prepare(case)())
+    assert verdict.passed, f"{rival.name}: {verdict}"
+
+
+@pytest.mark.compiled
+def test_the_limit_kernel_makes_normals():
+    out, seen = np.empty((2, machine.LANES)), []
+    for seed in range(3000):
+        machine.fused_normals(seed, 2, out)
+        seen.append(out.ravel().copy())
+    x = np.concatenate(seen)
+    for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        z = ((x**power).mean() - moment) / np.sqrt(variance / x.size)
+        assert abs(z) < 6, f"moment {power}: z={z:.2f}"
+
+
+# ---- work and precision
+
+
+@pytest.mark.parametrize("kind", ["von_mises_fisher", "bingham"])
+def test_numpy_at_equilibrium_is_the_same_scheme(kind):
+    law = laws.law(kind, 5, 0.5)
+    case, h = law.case, 0.03
+    rng = np.random.default_rng(0)
+    w, z = case.starts(7), rng.standard_normal((5, 7))
+    scheme = numpy_equilibrium.EulerMaruyama(law, h, w)
+    scheme.step(z.copy())
+    dt, q = h / case.intrinsic_lr, (w**2).sum(1, keepdims=True)
+    if law.linear:
+        gradient = case.model.k / np.sqrt(q) * (w @ case.model.mu[:, None] / q * w - case.model.mu)
+    else:
+        gradient = 2.0 / q * (case.model.a - (w**2 @ case.model.a[:, None]) / q) * w
+    noise = case.noise.sigma / np.sqrt(q) * (z.T - (w * z.T).sum(1, keepdims=True) / q * w)
+    after = w * (1.0 - h) - case.lr * dt * gradient + case.lr * np.sqrt(dt) * noise
+    assert np.abs(scheme.w.T - after).max() < 1e-13, np.abs(scheme.w.T - after).max()
+
+
+def test_extrapolation_uses_the_same_increments_on_both_levels():
+    law = laws.law("von_mises_fisher", 3, 0.5)
+    w0 = law.case.starts(6)
+    means = numpy_equilibrium._extrapolated(law, 0.05, w0, 4, 2, np.random.default_rng(5))
+    rng = np.random.default_rng(5)
+    fine, coarse = (numpy_equilibrium.EulerMaruyama(law, h, w0) for h in (0.05, 0.1))
+    for _ in range(2):
+        z = rng.standard_normal((2, 3, 6))
+        coarse.step((z[0] + z[1]) / np.sqrt(2.0))
+        fine.step(z[0].copy())
+        fine.step(z[1].copy())
+        fine.look()
+        coarse.look()
+    assert np.allclose(means, fine.total - 0.5 * coarse.total, rtol=1e-12), means
+
+
+def test_laws_know_their_means():
+    for law in laws.laws():
+        u, mass = law.nodes()
+        assert mass @ law.observed(u) == pytest.approx(law.exact, rel=1e-9), law.name
+
+
+def test_bias_of_schemes_without_sampling():
+    """Leading constants and halving ratios, against an independent derivation."""
+    law = laws.law("von_mises_fisher", 16, 0.5)
+    bias = lambda scheme, h: chains.long_average(law, scheme, h).bias / law.exact
+    assert bias(chains.strang, 0.1) == pytest.approx(9.0e-4, abs=1e-5)
+    assert bias(chains.strang, 0.1) / bias(chains.strang, 0.05) == pytest.approx(4.0, abs=0.1)
+    assert bias(chains.euler_maruyama, 0.005) / 0.005 == pytest.approx(-0.2065, abs=5e-4)
+    law = laws.law("bingham", 16, 0.5)
+    assert bias(chains.strang, 0.1) == pytest.approx(-5.3e-3, abs=1e-4)
+    assert bias(chains.euler_maruyama, 0.005) / 0.005 == pytest.approx(0.682, abs=5e-3)
+
+
+def test_variance_of_long_averages_without_sampling():
+    """Without a loss u decays by e^-h a step on average, so the sum of its correlations is geometric."""
+    law = laws.law("von_mises_fisher", 16, 1e-3)
+    h = 0.02
+    decay = np.exp(-h)
+    exact = (1 + decay) / (1 - decay) / 16 * h
+    found = chains.long_average(law, chains.strang, h).variance
+    assert found == pytest.approx(exact, rel=1e-4), (found, exact)
+
+
+def test_time_to_an_error_is_least_at_the_best_step():
+    h = np.geomspace(1e-5, 1.0, 8000)
+    curve = study.Curve(h, 0.5 * h, np.ones_like(h))
+    error = 1e-2
+    best = h[curve.best(error)]
+    assert best == pytest.approx(error / 0.5 / np.sqrt(3.0), rel=1e-2), (
+        best
+    )  # bias^2 = error^2 / 3 for order one
+    least = curve.times(np.asarray(error), 2.0).min()
+    assert least == pytest.approx(2.0 / best / (error**2 * 2 / 3), rel=1e-2), least
+    envelope = study._envelope(curve, 1.0, 1.0)
+    assert (np.diff(envelope) < 0).all(), envelope
