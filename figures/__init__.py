@@ -3,7 +3,7 @@
 Every module of this folder is a figure.  It has a docstring (which figure of which paper, what to see) and
 
     CLAIMS              ids of the claims it shows
-    CAPTION             what is drawn; the sentences of `expect` follow, with their numbers
+    CAPTION             what is drawn, parameters in braces; the sentences of `expect` are appended
     PARAMS, QUICK       parameters, and the same keys for a run of seconds
     compute(params)     -> {name: array}; the slow part, cached until parameters or sources change
     expect(data)        -> the sentences of the caption, as checks with numbers

@@ -19,12 +19,12 @@ from sdetheory.models.weights import gaussian_weights
 from sdetheory.observables import matrix_imbalance, squared_norm
 from sdetheory.statistics import fit_order
 
-CLAIMS = ("I1", "D7", "D32")
-CAPTION = """Relative defect at t = 4 of two quadratic invariants of gradient flow: (a) the squared norm
-under a Rayleigh quotient in eight dimensions, (b) the balancedness matrices (Frobenius norm, relative to
-|w|^2) of a deep linear network 3-4-2-3, against the step; DOP853 chooses its steps, shown is their mean
-at twelve tolerances. Points: median over random starts, bands: 10 % to 90 %. Dashed: the declared order,
-through the last point of its range; grey: rounding, 2^-52."""
+CLAIMS = ("I1", "D7")
+CAPTION = """Relative defect at t = {horizon:g} of two quadratic invariants of gradient flow: (a) the
+squared norm under a Rayleigh quotient in eight dimensions, (b) the balancedness matrices (Frobenius norm,
+relative to |w|^2) of a deep linear network 3-4-2-3, against the step; DOP853 chooses its steps, shown is
+their mean at tolerances from 1e-3 down to 1e-13. Points: median over {starts} random starts, bands: 10 %
+to 90 %. Dashed: the declared order, through the last point of its range; grey: rounding, 2^-52."""
 
 PARAMS: dict[str, Any] = {
     "eigenvalues": [0.0, 2.0],
@@ -139,14 +139,14 @@ def _leaking(name: str) -> Any:
     return lambda data: data | {name: data[name] + 1e-12 * np.eye(1, data[name].shape[1])}
 
 
-def _shallow(name: str) -> Any:
-    """Spoil an order by two."""
-    return lambda data: data | {name: data[name] / data[f"{name}_steps"][:, None] ** 2}
+def _steep(name: str) -> Any:
+    """Spoil an order by three."""
+    return lambda data: data | {name: data[name] * data[f"{name}_steps"][:, None] ** 3}
 
 
 BROKEN = {
     **{f"{flow}_{name}_order": _tilted(f"{flow}_{name}") for flow in FLOWS for name in ("euler", "rk4")},
-    **{f"{flow}_dop853_order": _shallow(f"{flow}_dop853") for flow in FLOWS},
+    **{f"{flow}_dop853_order": _steep(f"{flow}_dop853") for flow in FLOWS},
     **{f"{flow}_gauss_legendre_keeps": _leaking(f"{flow}_gauss_legendre") for flow in FLOWS},
 }
 

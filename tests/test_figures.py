@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from figures.press import cache, files, runner, style
+from figures.press import cache, files, manifest, runner, style
 from figures.press.expectation import at_least, at_most, between, near
 
 TOY = '''
@@ -23,7 +23,7 @@ from figures.press import style
 from figures.press.expectation import at_most, near
 
 CLAIMS = ("I16",)
-CAPTION = "Powers of the base."
+CAPTION = "Powers of {base:g}."
 PARAMS = {"base": 2.0, "seed": 7}
 QUICK = {"base": 3.0, "seed": 7}
 
@@ -78,7 +78,7 @@ def test_a_figure_leaves_its_files_and_says_what_held(tmp_path, capsys):
     assert "1 figures, 2 sentences checked; all hold" in text and "bounded" in text, text
     assert set(outputs(tmp_path / "out")) == {"toy.pdf", "toy.png", "toy.npz", "toy.json"}
     record = json.loads((tmp_path / "out" / "toy.json").read_text())
-    assert record["caption"] == "Powers of the base. The last power is 8, at most 30. Ratios are 2."
+    assert record["caption"] == "Powers of 2. The last power is 8, at most 30. Ratios are 2."
     assert record["command"] == "python -m figures toy" and record["seeds"] == {"seed": 7}
     assert [row["holds"] for row in record["expectations"]] == [True, True]
     for name, digest in record["sha256"].items():
@@ -199,3 +199,54 @@ def test_the_style_does_not_leak():
     with style.paper():
         assert matplotlib.rcParams["pdf.fonttype"] == 42 and not matplotlib.rcParams["text.usetex"]
     assert matplotlib.rcParams["font.size"] == size
+
+
+def figures_under_test():
+    """One parameter a figure, marked with the claims it shows; the dearest to compile only with -m slow."""
+    found = []
+    for name, script in runner.scripts().items():
+        marks = [pytest.mark.claim(*script().CLAIMS, kind="figure"), pytest.mark.compiled]
+        found.append(pytest.param(name, marks=[*marks, pytest.mark.slow] if name == "invariants" else marks))
+    return found
+
+
+@pytest.mark.parametrize("name", figures_under_test())
+def test_every_sentence_of_the_caption_holds_can_fail_and_is_drawn_the_same_twice(name, tmp_path):
+    """The quick figure: its sentences hold, each fails on data spoilt for it, same bytes twice."""
+    script = runner.scripts()[name]()
+    data, _ = runner.obtain(script, True, tmp_path)
+    expectations = script.expect(data)
+    failed = [f"{e.name}: found {e.found:.6g}, {e.interval}" for e in expectations if not e.holds]
+    assert not failed, failed
+    assert not (blind := runner.blind_checks(script, data, expectations)), f"cannot fail: {blind}"
+    pages = runner.draw(script, data), runner.draw(script, data)
+    assert pages[0] == pages[1], "PDF or PNG differ between two drawings of the same data"
+    again, _ = runner.obtain(script, True, tmp_path)
+    assert files.pack(again) == files.pack(data), "the cache gives other numbers than were computed"
+    record = manifest.describe(script, True, expectations)
+    assert record["command"].endswith(f"{name} --quick") and len(record["caption"]) > 200
+
+
+@pytest.mark.compiled
+def test_computing_twice_gives_the_same_bits():
+    from figures import lr_drop
+
+    small = {
+        "paths": 64,
+        "net_seeds": 2,
+        "net_product": 2e-2,
+        "product": 2e-2,
+        "horizon": 0.1,
+        "net_before": 1.0,
+    }
+    first, second = (lr_drop.compute(lr_drop.QUICK | small) for _ in range(2))
+    differing = [name for name in first if first[name].tobytes() != second[name].tobytes()]
+    assert not differing, differing
+
+
+def test_the_list_says_what_each_figure_shows(capsys):
+    assert runner.main(["--list"]) == 0
+    text = capsys.readouterr().out
+    for name in ("equilibrium", "ginsburg_plane", "invariants", "lr_drop"):
+        assert f"\n{name}" in f"\n{text}", text
+    assert text.count("claims I") + text.count("claims D") == len(runner.scripts()), text

@@ -6,7 +6,7 @@ It is used again only while all of them are unchanged; an edit makes a new entry
 """
 
 import ast
-import importlib
+import importlib.util
 import json
 import sys
 import zipfile
@@ -92,11 +92,12 @@ def loaded_sources(recipe: Recipe) -> dict[str, str]:
 def module_digest(name: str) -> str:
     """SHA-256 of a module's file, "" for one without a file or that no longer exists."""
     try:
-        module = sys.modules.get(name) or importlib.import_module(name)
+        found = importlib.util.find_spec(name)
     except ImportError:
         return ""
-    path = getattr(module, "__file__", None)
-    return files.sha256(Path(path).read_bytes()) if path else ""
+    if found is None or not found.has_location or not found.origin:
+        return ""
+    return files.sha256(Path(found.origin).read_bytes())
 
 
 def look_up(folder: Path, recipe: Recipe) -> tuple[files.Arrays | None, str]:

@@ -37,10 +37,10 @@ def describe(script: ModuleType, quick: bool, expectations: list[Expectation]) -
         "title": parts.title(script),
         "command": f"python -m figures {name}" + (" --quick" if quick else ""),
         "claims": list(script.CLAIMS),
-        "caption": caption(script, expectations),
+        "caption": caption(script, parameters, expectations),
         "expectations": [_row(expectation) for expectation in expectations],
         "parameters": parameters,
-        "seeds": {key: value for key, value in parameters.items() if "seed" in key},
+        "seeds": {key: value for key, value in parameters.items() if key.endswith("seed")},
         "versions": cache.versions() | {"sdetheory": sdetheory.__version__, "drawn by": style.renderer()},
         "sources": {"sdetheory": package_digest(), f"figures/{name}.py": _file_digest(script)},
     }
@@ -54,11 +54,10 @@ def _row(expectation: Expectation) -> dict[str, Any]:
     }
 
 
-def caption(script: ModuleType, expectations: list[Expectation]) -> str:
-    """What is drawn, then every sentence with the number found."""
-    return " ".join(
-        [" ".join(script.CAPTION.split()), *(expectation.sentence for expectation in expectations)]
-    )
+def caption(script: ModuleType, parameters: dict[str, Any], expectations: list[Expectation]) -> str:
+    """What is drawn, with the parameters it names, then every sentence with the number found."""
+    drawn = " ".join(script.CAPTION.format(**parameters).split())
+    return " ".join([drawn, *(expectation.sentence for expectation in expectations)])
 
 
 def package_digest() -> str:
