@@ -21,7 +21,7 @@ from sdetheory.integrators.dop853 import (
     step_factor,
     trial_step,
 )
-from sdetheory.integrators.stages import combine, force
+from sdetheory.integrators.stages import combine, force, inner
 from sdetheory.lanes.cache import compiled
 from sdetheory.lanes.driver import record
 from sdetheory.lanes.vector import float_rows, lane_array, load, select, store
@@ -109,19 +109,19 @@ def advance(tag, integrator, model, observers, weight_decay, ts, starts, memory,
         phase = _after(phase, integrator, observers, ts, starts, memory, results)
 
 
-@njit(error_model="numpy")
+@inner
 def _place(phase):
     """Which vector the slope of this phase is taken at."""
     return Y if phase == SLOPE_OF_START else NEW if phase == LAST else STAGE
 
 
-@njit(error_model="numpy")
+@inner
 def _slope(phase):
     """Which vector the slope of this phase goes to."""
     return NEW if phase in (SLOPE_OF_START, SLOPE_AHEAD) else SLOPES + SLOT[phase]
 
 
-@njit(error_model="numpy")
+@inner
 def _begin(end, starts, memory):
     """Fill empty lanes, or begin a step in the busy ones; returns the phase of the slope needed next."""
     busy = _busy(memory)
@@ -134,7 +134,7 @@ def _begin(end, starts, memory):
     return 1
 
 
-@njit(error_model="numpy")
+@inner
 def _after(phase, integrator, observers, ts, starts, memory, results):
     """What to do with the slope just computed; returns the phase of the slope needed next."""
     end = ts[-1]
@@ -156,7 +156,7 @@ def _after(phase, integrator, observers, ts, starts, memory, results):
     return _begin(end, starts, memory)
 
 
-@njit(error_model="numpy")
+@inner
 def _stage(s, memory):
     """The state at which slope s (from 0) is taken."""
     combine(
@@ -169,7 +169,7 @@ def _stage(s, memory):
     )
 
 
-@njit(error_model="numpy")
+@inner
 def _busy(memory):
     """How many lanes hold a member."""
     busy = 0
@@ -178,7 +178,7 @@ def _busy(memory):
     return busy
 
 
-@njit(error_model="numpy")
+@inner
 def _park(memory, starts, lane):
     """An empty lane rests at a harmless state with step 0."""
     rows = memory.rows
@@ -188,7 +188,7 @@ def _park(memory, starts, lane):
         rows[HEAD + i, lane] = starts[0, i]
 
 
-@njit(error_model="numpy")
+@inner
 def _fill(memory, starts):
     """Members from the queue go to the empty lanes, which are chosen."""
     rows, numbers, queue = memory.rows, memory.numbers, memory.numbers[QUEUE, 0]
@@ -204,7 +204,7 @@ def _fill(memory, starts):
     numbers[QUEUE, 0] = queue
 
 
-@njit(error_model="numpy")
+@inner
 def _look_ahead(integrator, end, memory):
     """Slopes of the chosen lanes' starts (in `new`) become their first; one Euler step ahead into the
     stage."""
@@ -220,7 +220,7 @@ def _look_ahead(integrator, end, memory):
     combine(y, load(lanes, STEP), EULER, TERMS[1], slope, _group(memory, STAGE, SLOPES))
 
 
-@njit(error_model="numpy")
+@inner
 def _first_steps(integrator, end, memory, results):
     """First step sizes of the chosen lanes from the slope ahead (in `new`); then `new` is their start."""
     rows, d = memory.rows, memory.d
@@ -237,7 +237,7 @@ def _first_steps(integrator, end, memory, results):
         store(new, i, load(y, i))
 
 
-@njit(error_model="numpy")
+@inner
 def _choose_steps(end, memory):
     """The step each busy lane tries."""
     rows = memory.rows
@@ -251,7 +251,7 @@ def _choose_steps(end, memory):
             rows[STEP, lane] = time - rows[AFTER, lane]
 
 
-@njit(error_model="numpy")
+@inner
 def _judge_all(integrator, memory, results):
     """The end of the step and its error in every lane; accepted lanes are chosen. Is there one?"""
     lanes, chosen = memory.lanes, False
@@ -266,13 +266,13 @@ def _judge_all(integrator, memory, results):
     return chosen
 
 
-@njit(error_model="numpy")
+@inner
 def _least(time):
     """Smallest step at this time."""
     return max(10.0 * EPSILON * time, SMALLEST)
 
 
-@njit(error_model="numpy")
+@inner
 def _judge(memory, counts, lane):
     """Accept or refuse the step of one lane, and set its next step size."""
     rows, member, h = memory.rows, memory.numbers[MEMBER, lane], -memory.rows[STEP, lane]
@@ -289,7 +289,7 @@ def _judge(memory, counts, lane):
         counts[member, 2] = FAILED
 
 
-@njit(error_model="numpy")
+@inner
 def _deliver(dense, observers, ts, memory, results):
     """Record the chosen lanes at every time of ts that their step has reached, by dense output inside the
     step."""
@@ -309,7 +309,7 @@ def _deliver(dense, observers, ts, memory, results):
                 _write(memory, results, lane)
 
 
-@njit(error_model="numpy")
+@inner
 def _mark_due(ts, memory):
     """Mark the chosen lanes with a time to record, and the fraction of their step where it lies; NOTHING,
     END, INSIDE."""
@@ -326,7 +326,7 @@ def _mark_due(ts, memory):
     return found
 
 
-@njit(error_model="numpy")
+@inner
 def _write(memory, results, lane):
     """One lane's observed values, and its state if states are kept."""
     member, mark, d = memory.numbers[MEMBER, lane], memory.numbers[MARK, lane], memory.d
@@ -338,7 +338,7 @@ def _write(memory, results, lane):
     memory.numbers[MARK, lane] = mark + 1
 
 
-@njit(error_model="numpy")
+@inner
 def _move_on(memory):
     """Chosen lanes begin where their step ended, with its last slope as the first."""
     chosen, d, last = load(memory.lanes, CHOSEN) > 0.5, memory.d, SLOT[12] * memory.d
@@ -351,7 +351,7 @@ def _move_on(memory):
             memory.rows[TIME, lane] = memory.rows[AFTER, lane]
 
 
-@njit(error_model="numpy")
+@inner
 def _release(memory, results, starts, end):
     """Lanes that arrived or failed give up their member."""
     for lane in range(memory.rows.shape[1]):

@@ -7,10 +7,10 @@ one, so a member's result does not depend on its company, on the width or on the
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sdetheory import checks
 from sdetheory.integrators.dop853_tableau import E3, E5, A, B, D
+from sdetheory.integrators.stages import inner
 from sdetheory.lanes.vector import absolute, constant, fma, load, maximum, store
 
 
@@ -58,7 +58,7 @@ TERMS = np.array([row.nonzero()[0].max(initial=-1) + 1 for row in STAGES])
 STEP_TERMS = int(TERMS[12])
 
 
-@njit(error_model="numpy")
+@inner
 def finish(y, h, k, new, rtol, atol):
     """new <- the end of the step; returns the squared norms of the error estimates of orders 3 and 5, in
     tolerances."""
@@ -82,7 +82,7 @@ def finish(y, h, k, new, rtol, atol):
     return norm3, norm5
 
 
-@njit(error_model="numpy")
+@inner
 def polynomials(y, new, h, k, dense):
     """The seven dense-output polynomials of an accepted step, d rows each; slopes 12 ... 15 must be there."""
     d = y.size
@@ -99,7 +99,7 @@ def polynomials(y, new, h, k, dense):
             store(dense, (3 + j) * d + i, h * total)
 
 
-@njit(error_model="numpy")
+@inner
 def interpolate(y, x, dense, out):
     """out <- the state at the fraction x of the step."""
     d = y.size
@@ -110,7 +110,7 @@ def interpolate(y, x, dense, out):
         store(out, i, load(y, i) + total)
 
 
-@njit(error_model="numpy")
+@inner
 def error_norm(norm3, norm5, h, d):
     """One lane's error in tolerances, from the squared norms: |h| n5 / sqrt((n5 + n3/100) d)."""
     if norm3 == 0.0 and norm5 == 0.0:
@@ -118,7 +118,7 @@ def error_norm(norm3, norm5, h, d):
     return h * norm5 / np.sqrt((norm5 + 0.01 * norm3) * d)
 
 
-@njit(error_model="numpy")
+@inner
 def step_factor(error, rejected):
     """Next step size over this one; `rejected`: the step before this one was refused."""
     if error < 1.0:
@@ -127,7 +127,7 @@ def step_factor(error, rejected):
     return max(LEAST, SAFETY * error**-0.125) if error < np.inf else LEAST
 
 
-@njit(error_model="numpy")
+@inner
 def start_norms(y, k, moved, rtol, atol, norms):
     """norms[0..2] <- sums of squares of the state, the first slope and its change to the slope `moved`, in
     tolerances."""
@@ -142,13 +142,13 @@ def start_norms(y, k, moved, rtol, atol, norms):
     store(norms, 2, c)
 
 
-@njit(error_model="numpy")
+@inner
 def trial_step(size, speed, span):
     """A first guess of the step size, from root mean squares in tolerances (Hairer et al., section II.4)."""
     return min(span, 1e-6 if size < 1e-5 or speed < 1e-5 else 0.01 * size / speed)
 
 
-@njit(error_model="numpy")
+@inner
 def first_step(trial, speed, change, span):
     """The first step size, after an Euler step of size `trial` changed the slope by `change`."""
     bend = change / trial

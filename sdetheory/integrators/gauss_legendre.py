@@ -4,10 +4,9 @@ step."""
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sdetheory import checks
-from sdetheory.integrators.stages import combine, force
+from sdetheory.integrators.stages import combine, force, inner
 from sdetheory.lanes.vector import absolute, any_lane, constant, load, maximum, select, store
 from sdetheory.lanes.verbs import step, workspace
 
@@ -71,7 +70,7 @@ def _step(integrator, model, noise, lr, weight_decay, dt, y, z, work):
         store(y, i, select(solved, load(y, i), np.nan))
 
 
-@njit(error_model="numpy")
+@inner
 def _largest(y):
     """max|y_i|, lane by lane."""
     size = absolute(load(y, 0))
@@ -80,7 +79,7 @@ def _largest(y):
     return size
 
 
-@njit(error_model="numpy")
+@inner
 def _replace(k, new, solved):
     """k <- new where not solved; the largest change made there (solved lanes rest, whatever their neighbours
     do)."""

@@ -8,9 +8,8 @@ is O(dt^{order + 1}).
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from sdetheory.integrators.stages import combine, force
+from sdetheory.integrators.stages import combine, force, inner
 from sdetheory.lanes.vector import constant
 from sdetheory.lanes.verbs import step, workspace
 
@@ -33,7 +32,7 @@ class RK4(NamedTuple):
     calculus = "ode"
 
 
-@njit(error_model="numpy")
+@inner
 def _explicit_step(a, b, model, lr, weight_decay, dt, y, work):
     """y <- one step of the tableau (a, b)."""
     d, stages = y.size, b.size
