@@ -91,7 +91,7 @@ def _toy(
     rates = {"lr": lr, "weight_decay": product / lr}
     d, s = params["dimension"], params["batch_noise"]
     trace = sphere_trace(st.GOEBatch(s), d)
-    model = st.Rayleigh(np.linspace(*params["eigenvalues"], d))
+    model = st.Rayleigh(np.linspace(params["eigenvalues"][0], params["eigenvalues"][1], d))
     direction = np.ones(d) / np.sqrt(d)
     w0 = direction * norm * intrinsic_lr.equilibrium_norm(trace=trace, **rates)
     ts, observe, seed = scaled / product, {"squared_norm": st.observers.SquaredNorm()}, params["seed"] + run
@@ -253,7 +253,7 @@ def _points(axes: Axes, x: np.ndarray, rows: np.ndarray, product: int) -> None:
 
 def _symbols(labels: list[str]) -> list[Line2D]:
     """Legend entries of the symbols, in grey."""
-    common = {
+    common: dict[str, Any] = {
         "color": style.GREY,
         "linestyle": "",
         "markerfacecolor": "white",
@@ -285,7 +285,12 @@ def _draw_collapse(axes: Axes, data: dict[str, np.ndarray]) -> None:
     style.letter(axes, "b", "the same, scaled; and the SDE")
     time, unit = data["scaled_time"], data["equilibrium"][..., None]
     for number, colour in enumerate(COLOURS):
-        track = {"color": colour, "linewidth": 5 - 2.5 * number, "alpha": 0.35, "solid_capstyle": "butt"}
+        track: dict[str, Any] = {
+            "color": colour,
+            "linewidth": 5 - 2.5 * number,
+            "alpha": 0.35,
+            "solid_capstyle": "butt",
+        }
         axes.plot(time, (data["sde"] / unit)[number, 0].T, **track)
         _points(axes, time, (data["sgd"] / unit)[number], number)
     axes.plot(time, (data["law"] / unit)[0, 0].T, **style.PREDICTED)
@@ -296,8 +301,8 @@ def _draw_collapse(axes: Axes, data: dict[str, np.ndarray]) -> None:
         xlabel=r"$t\,\eta\lambda$",
         ylim=(0.04, 30),
     )
-    track = Line2D([], [], color=style.GREY, linewidth=5, alpha=0.35, label="SDE", solid_capstyle="butt")
-    axes.legend(handles=[*_symbols(["SGD"])[:1], track], loc="upper right")
+    key = Line2D([], [], color=style.GREY, linewidth=5, alpha=0.35, label="SDE", solid_capstyle="butt")
+    axes.legend(handles=[*_symbols(["SGD"])[:1], key], loc="upper right")
 
 
 def _draw_network(axes: Axes, data: dict[str, np.ndarray]) -> None:

@@ -87,7 +87,8 @@ def _end(model: Any, starts: np.ndarray, params: dict[str, Any], **numerics: Any
 
 def _norm_flow(params: dict[str, Any], rng: np.random.Generator) -> tuple[str, Any, np.ndarray, Any]:
     """Rayleigh quotient, random starts, relative change of the squared norm."""
-    model = st.Rayleigh(np.linspace(*params["eigenvalues"], params["dimension"]))
+    least, largest = params["eigenvalues"]
+    model = st.Rayleigh(np.linspace(least, largest, params["dimension"]))
     starts = rng.standard_normal((params["starts"], params["dimension"]))
     starts /= np.sqrt(squared_norm(starts))[:, None]
     return "norm", model, starts, lambda start, end: np.abs(squared_norm(end) / squared_norm(start) - 1)

@@ -16,7 +16,7 @@ BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#808080"
 
 # the dashed line of every figure
-PREDICTED = {"color": BLACK, "linestyle": (0, (4, 2)), "linewidth": 0.9, "zorder": 5}
+PREDICTED: dict[str, Any] = {"color": BLACK, "linestyle": (0, (4, 2)), "linewidth": 0.9, "zorder": 5}
 
 
 def paper() -> AbstractContextManager[None]:
