@@ -18,7 +18,7 @@ from sdetheory.integrators import EulerMaruyama, Richardson, StrangGeodesic
 from sdetheory.models.noise import Isotropic
 from sdetheory.models.scale_invariant import Rayleigh, VonMisesFisher
 from sdetheory.observers import Loss
-from sdetheory.simulate import simulate
+from sdetheory.simulation import simulate
 
 LEVELS = {"von_mises_fisher": (0.5, 0.9), "bingham": (0.5, 0.1)}  # E u, and d E u^2
 DIMENSIONS = (3, 16, 128)

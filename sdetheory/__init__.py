@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Diverged": "checks",
-    "simulate": "simulate",
+    "simulate": "simulation",
     "Ensemble": "ensemble",
     "deep_linear": "models.deep_linear",
     "deep_linear_from_data": "models.deep_linear",
@@ -20,6 +20,11 @@ _HOME = {
         ("NoNoise", "Isotropic", "Covariance", "GOEBatch", "NoisyLinearBatch", "CircleBatch"), "models.noise"
     ),
     **dict.fromkeys(("GradientFlow", "GradientDescent", "SGD", "WeightDecaySDE"), "dynamics"),
+    **dict.fromkeys(("HeavyBall", "InnerHeavyBall", "Nesterov"), "dynamics.momentum"),
+    **dict.fromkeys(("Adam", "AdamW", "Lion"), "dynamics.adaptive"),
+    **dict.fromkeys(("SVAG", "CoinSVAG"), "dynamics.svag"),
+    "SphereSGD": "dynamics.sphere_sgd",
+    **dict.fromkeys(("White", "Skewed"), "models.independent_noise"),
 }
 _MODULES = (
     "checks", "dynamics", "evaluate", "flow", "integrators", "lanes", "models", "networks", "observables", "observers",

@@ -34,7 +34,7 @@ from sdetheory.models.noise import (
 from sdetheory.models.scale_invariant import VonMisesFisher
 from sdetheory.observers import Coordinate, SquaredNorm
 from sdetheory.predictions import intrinsic_lr
-from sdetheory.simulate import simulate
+from sdetheory.simulation import simulate
 from sdetheory.statistics import mean_test
 
 SEEN = {"u": Coordinate(0), "square": SquaredNorm()}

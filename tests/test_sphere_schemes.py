@@ -40,7 +40,7 @@ from sdetheory.lanes.verbs import disturb, draws
 from sdetheory.models.noise import Covariance, Isotropic, project, squared_norm
 from sdetheory.models.scale_invariant import Rayleigh, RayleighQuotient, VonMisesFisher
 from sdetheory.observers import Coordinate, SquaredNorm
-from sdetheory.simulate import simulate
+from sdetheory.simulation import simulate
 
 SEEN = {"u": Coordinate(0), "square": SquaredNorm()}  # the same everywhere: one compilation a scheme
 compiled = pytest.mark.compiled

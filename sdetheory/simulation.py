@@ -161,6 +161,8 @@ def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.
             f"`integrator` must be of calculus {' or '.join(dynamics.calculi)} for "
             f"{type(dynamics).__name__}: {type(integrator).__name__} is {calculus!r}"
         )
+    if hasattr(dynamics, "check_integrator"):
+        dynamics.check_integrator(integrator)
     if not dynamics.noisy and not isinstance(noise, NoNoise):
         raise ValueError(
             f"`noise` must be left out for {type(dynamics).__name__}, which has none: noise={noise}"
