@@ -140,6 +140,14 @@ def test_an_edit_of_a_module_of_the_package_makes_the_entry_stale(tmp_path, monk
     assert data is None and why == "sdetheory.checks changed", why
 
 
+def test_numbers_from_sources_edited_meanwhile_are_kept_but_not_used_again(tmp_path, monkeypatch):
+    script, out = toy(tmp_path), tmp_path / "out"
+    monkeypatch.setattr(cache, "BEGAN", 0.0)
+    assert run(script, out) == run(script, out) == 0
+    assert script.calls == [2.0, 2.0], "numbers of unknown sources were used again"
+    assert len(list((out / "cache").iterdir())) == 1
+
+
 def test_a_false_caption_ends_with_status_1_and_prints_the_sentence(tmp_path, capsys):
     script = toy(tmp_path, TOY.replace("30.0", "7.5"))
     assert run(script, tmp_path / "out") == 1

@@ -9,6 +9,7 @@ import ast
 import importlib.util
 import json
 import sys
+import time
 import zipfile
 from collections.abc import Iterable, Mapping
 from importlib import metadata
@@ -23,6 +24,7 @@ from figures.press import script as parts
 
 LIBRARIES = ("numpy", "scipy", "numba", "scikit-learn")
 RECORD = "_record"
+BEGAN = time.time()
 
 
 class Recipe(NamedTuple):
@@ -81,23 +83,44 @@ def _bound(node: ast.stmt) -> list[str]:
 
 
 def loaded_sources(recipe: Recipe) -> dict[str, str]:
-    """SHA-256 of every loaded module of the package, and of figure scripts the recipe imports from."""
+    """SHA-256 of every loaded module of the package, and of figure scripts the recipe imports from.
+
+    A file written after this process began may not be what ran: such an entry is kept, but never used again.
+    """
     names = [name for name in sys.modules if name.partition(".")[0] == "sdetheory"]
     names += [
         name for name in sys.modules if name.startswith("figures.") and f"from {name} import" in recipe.source
     ]
-    return {name: digest for name in sorted(names) if (digest := module_digest(name))}
+    paths = {name: source_file(name) for name in sorted(names)}
+    return {
+        name: _digest(path) if _unchanged(path) else "edited while it ran"
+        for name, path in paths.items()
+        if path
+    }
+
+
+def _unchanged(path: Path) -> bool:
+    """Is the file there, and older than this process?"""
+    return path.exists() and path.stat().st_mtime < BEGAN
+
+
+def source_file(name: str) -> Path | None:
+    """The file of a module, imported or not; None for one without a file or that is not there any more."""
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    return Path(found.origin) if found is not None and found.has_location and found.origin else None
 
 
 def module_digest(name: str) -> str:
-    """SHA-256 of a module's file, "" for one without a file or that no longer exists."""
-    try:
-        found = importlib.util.find_spec(name)
-    except ImportError:
-        return ""
-    if found is None or not found.has_location or not found.origin:
-        return ""
-    return files.sha256(Path(found.origin).read_bytes())
+    """SHA-256 of a module's file, "" for one that is not there any more."""
+    path = source_file(name)
+    return _digest(path) if path is not None and path.exists() else ""
+
+
+def _digest(path: Path) -> str:
+    return files.sha256(path.read_bytes())
 
 
 def look_up(folder: Path, recipe: Recipe) -> tuple[files.Arrays | None, str]:
