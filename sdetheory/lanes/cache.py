@@ -82,16 +82,18 @@ class DiskCache(FunctionCache):
             file.unlink(missing_ok=True)
 
 
-def compiled(function: Callable) -> Callable:
-    """Jit an entry point (first argument: a tag) with a disk cache; without one where no folder can be
-    written.
-    """
-    jitted: Any = njit(nogil=True, error_model="numpy")(function)
-    if jitted is function:  # NUMBA_DISABLE_JIT
-        return function
+def on_disk(jitted: Any) -> Any:
+    """Give a jitted function the disk cache; where no folder can be written it is left as it is."""
+    if not hasattr(jitted, "py_func"):  # NUMBA_DISABLE_JIT
+        return jitted
     try:
-        jitted._cache = DiskCache(function)
+        jitted._cache = DiskCache(jitted.py_func)
     except RuntimeError as error:
         if "cannot cache" not in str(error):
             raise
     return jitted
+
+
+def compiled(function: Callable) -> Callable:
+    """Jit an entry point (first argument: a tag), kept on disk."""
+    return on_disk(njit(nogil=True, error_model="numpy")(function))
