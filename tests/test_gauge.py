@@ -78,6 +78,7 @@ def test_scaling_lr_weight_decay_and_start_together_scales_the_path(w0, lr, wd, 
     assert error < 1e-12, (error, lr, wd, c, w0)
 
 
+@pytest.mark.compiled
 @pytest.mark.claim("I13", "A16", kind="simulation")
 @pytest.mark.parametrize("c", [0.3, 7.0])
 def test_the_scaled_path_stays_the_same_for_a_thousand_steps(c):

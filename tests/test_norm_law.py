@@ -71,6 +71,18 @@ def test_gamma_follows_its_linear_equation(lr, wd, gamma0):
     agree(gamma, theory.gamma(t=ts, lr=lr, weight_decay=wd, trace=TRACE, gamma0=gamma0), 5e-3)
 
 
+@pytest.mark.claim("I18", kind="simulation")
+def test_gamma_relaxes_at_four_times_the_intrinsic_lr():
+    lr, wd, ts = 0.5, 0.04, np.arange(5.0, 45.0, 5.0)
+    star = theory.equilibrium_gamma(lr=lr, weight_decay=wd, trace=TRACE)
+    gamma = extrapolated(
+        gamma_of(lr), st.WeightDecaySDE(lr, wd), ts, w0=start(5 * star, lr), paths=60_000, dt=0.5
+    )
+    rate = -np.polyfit(ts, np.log(gamma.mean(axis=0) / star - 1), 1)[0]
+    predicted = theory.relaxation_rate(lr=lr, weight_decay=wd)
+    assert abs(rate / predicted - 1) < 0.02, (rate, predicted)
+
+
 @pytest.mark.claim("I11", kind="simulation")
 @pytest.mark.parametrize(
     "schedule", [Exponential(0.5, -0.01), Cosine(0.5, 0.1, 100.0)], ids=lambda s: type(s).__name__
@@ -198,3 +210,15 @@ def test_the_mean_of_sgd_without_loss_shrinks_by_one_minus_le_a_step():
     for k, t in enumerate(ts):
         outcome = mean_test(states[:, k] @ w0 / (w0 @ w0), (1 - lr * wd) ** t, detectable=0.05)
         assert outcome, (t, outcome)
+
+
+@pytest.mark.claim("I55", kind="simulation")
+def test_the_squared_norm_fluctuates_as_the_linearised_step_says():
+    """Without loss the squared unit gradient is chi-squared with d - 1 = 2 degrees, independent of the past."""
+    lr, wd = 0.1, 0.05
+    star = theory.equilibrium_gamma(lr=lr, weight_decay=wd, trace=2.0)
+    states = sgd(lr, wd, np.zeros(3), 0.5, [600], w0=start(star, lr, 3), paths=60_000)
+    square = np.sum(states[:, 0] ** 2, axis=-1)
+    predicted = float(theory.squared_norm_fluctuation(lr=lr, weight_decay=wd, relative_variance=1.0))
+    outcome = equivalent((square / square.mean() - 1) ** 2, predicted, margin=0.06 * predicted)
+    assert outcome, outcome
