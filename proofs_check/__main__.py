@@ -10,9 +10,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from proofs_check import claims
+from proofs_check import claims, statements
 from proofs_check.registry import Claim, examine
 from proofs_check.report import record, text
+from proofs_check.supported import SUPPORTED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,15 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = claims()
     own = [c for c in known if c not in before]
     if options.list:
-        for claim in known.values():
-            print(f"{claim.id:6} {claim.says}")
+        for id, says in statements().items():
+            print(f"{id:6} {says}")
         return 0
     wanted = options.id or own or list(known)
-    unknown = [id for id in wanted if id not in known]
+    unknown = [id for id in wanted if id not in known and id not in SUPPORTED]
     if unknown:
         print("\n".join(_suggestion(id, known) for id in unknown), file=sys.stderr)
         return 2
-    return _run([known[id] for id in wanted], options.json)
+    status = _run([known[id] for id in wanted if id in known], options.json)
+    unproved = [id for id in options.id if id in SUPPORTED] if options.id or own else list(SUPPORTED)
+    if not options.json:
+        for id in unproved:
+            print(f"{SUPPORTED[id][0]:10} {id:5} {SUPPORTED[id][1]}  [no certificate]")
+    return status or int(any(id in SUPPORTED for id in options.id))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,4 +98,8 @@ def _run(wanted: Sequence[Claim], as_json: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # the reader of a pipe, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

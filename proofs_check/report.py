@@ -16,7 +16,7 @@ def text(outcome: Outcome) -> str:
     rows += [("given", lemma) for lemma in c.lemmas]
     if outcome.divided_by:
         rows.append(("divided by", ", ".join(outcome.divided_by)))
-    certificate = f"{', '.join(outcome.kinds) or 'none'}; {len(outcome.checks)} checks by two libraries"
+    certificate = f"{', '.join(outcome.kinds) or 'none'}; {len(outcome.checks)} checks (identities: sympy and flint)"
     rows.append(("certificate", f"{certificate}; {outcome.mutants} changed predictions refused"))
     if outcome.predictions:
         rows.append(("derives", ", ".join(f"{p.theory}.{p.name}" for p in outcome.predictions)))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import proofs_check
 from proofs_check.against import equal, mutants, obeys, vanishes
+from proofs_check.inequalities import coefficients_nonnegative, nonnegative, positive
 from proofs_check.judge import Given, Undecided, Verdict, flint_agrees, zero
 from proofs_check.judge import given as hypothesis_given
 from proofs_check.points import solve
@@ -178,6 +179,27 @@ def test_exponentials_and_roots_become_letters():
     assert wrong.refuted, wrong
     root = obeys("root", sp.sqrt(2 * x / y), lambda f: [f.power(2) * y - 2 * x])
     assert root.proved and root.mutants >= 4, root
+
+
+def test_inequalities_on_boxes():
+    touching = nonnegative("(x - 1)^2 on [0, 2]", (x - 1) ** 2, {x: (0, 2)})
+    assert touching.proved, touching
+    below = nonnegative("x^2 - 1/100 on [-1, 1]", x**2 - sp.Rational(1, 100), {x: (-1, 1)})
+    assert below.refuted and holds_at(x**2 - sp.Rational(1, 100), below.witness) < 0, below
+    with pytest.raises(Undecided, match="cells"):
+        nonnegative("(x - y)^2, zero on a line", (x - y) ** 2, {x: (0, 1), y: (0, sp.Rational(2, 3))})
+    tight = positive("e^x > 1 + x - 1/1000", lambda b: b.exp() - 1 - b + flint.arb("0.001"), ((-1, 1),))
+    assert tight.proved, tight
+    wrong = positive("e^x > 1 + 2x", lambda b: b.exp() - 1 - 2 * b, ((0, 1),))
+    assert wrong.refuted, wrong
+
+
+def test_signs_of_coefficients():
+    assert coefficients_nonnegative("x/(x + y)", x / (x + y) + y**2).proved
+    assert coefficients_nonnegative("x - y", x - y).refuted
+    with pytest.raises(Undecided, match="no negative value"):
+        coefficients_nonnegative("x^2 - x y + y^2 is positive, but not by its coefficients",
+        x**2 - x * y + y**2)
 
 
 def test_words_tell_matrices_from_numbers():

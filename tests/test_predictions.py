@@ -40,6 +40,10 @@ FIXED_SCALES = {
                      "mode_rate", "label_noise_imbalance_rate"), TWO_LAYERS_ONE),
 }  # fmt: skip
 
+RANGES = {"momentum": (0.01, 0.05)}  # small: real roots of the exponential learning rate
+NOT_RATIONAL = {"vmf_mean", "lion_rotation", "lion_linear_squared_norm", "lion_equilibrium_squared_norm",
+                "lion_turn_cosine"}  # fmt: skip
+
 
 def scale(unit, scales):
     """The factor by which a quantity of this unit changes when the base units are rescaled."""
@@ -50,9 +54,10 @@ def scale(unit, scales):
 def inputs(p, rng=None):
     """Arguments inside the domain and the conditions of a prediction."""
     rng = rng or np.random.default_rng(7)
-    values = {name: float(rng.uniform(0.2, 0.6)) for name in p.known}
+    values = {name: float(rng.uniform(*RANGES.get(name, (0.2, 0.6)))) for name in p.known}
     for name, low in (
         ("dimension", 3.0),
+        ("refinement", 3.0),
         ("depth", 3.0),
         ("factor", 4.0),
         ("two_layer_target", 1.5),
@@ -76,7 +81,7 @@ def test_rescaling_the_base_units_rescales_the_value(p):
 
 @names
 def test_letter_form_means_the_formula(p):
-    if p.name == "vmf_mean":
+    if p.name in NOT_RATIONAL:
         with pytest.raises(NotRational):
             letter_form(p.expr)
         return
@@ -109,7 +114,7 @@ def test_derivation_table_differentiates(p, by):
 
 @names
 def test_names_sources_and_latex(p):
-    module = {"intrinsic_lr": intrinsic_lr, "deep_linear": deep_linear}[p.theory]
+    module = getattr(predictions, p.theory)
     assert (
         getattr(module, p.name) is p
         and predictions.find(p.name)

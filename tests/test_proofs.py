@@ -13,12 +13,15 @@ import pytest
 import proofs_check
 from proofs_check.__main__ import main
 from proofs_check.report import problems, record, text
+from proofs_check.supported import SUPPORTED
 from sdetheory import predictions
 
 ROOT = pathlib.Path(__file__).parents[1]
 CLAIMS = proofs_check.claims()
 DEFINITIONS = {"intrinsic_lr", "gamma_of_norm", "squared_norm_of_gamma"}  # nothing to derive
 GIVEN = {"vmf_mean"}  # the mean of a von Mises-Fisher law, a cited integral; its concentration is derived
+AWAITED = {"rotational_equilibrium", "exponential_lr",
+"svag"}  # theories measured, their proofs to be written
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,8 @@ def test_claim_is_proved_and_every_broken_twin_refuted(id, outcomes, record_prop
 
 def test_every_prediction_is_derived_by_a_claim(outcomes):
     derived = {p.name for id in CLAIMS for p in outcomes(id).predictions}
-    missing = {p.name for p in predictions.all()} - derived - DEFINITIONS - GIVEN
+    stated = {p.name for p in predictions.all() if p.theory not in AWAITED}
+    missing = stated - derived - DEFINITIONS - GIVEN
     assert not missing, missing
 
 
@@ -120,6 +124,13 @@ def test_command_lists(capsys):
     assert main(["--list"]) == 0
     out = capsys.readouterr().out
     assert all(f"{id} " in out for id in CLAIMS), out
+
+
+def test_a_claim_without_a_proof_is_named_and_is_not_a_success(capsys):
+    assert main(["I9", "D12"]) == 1
+    out = capsys.readouterr().out
+    assert "supported  D12" in out and "[no certificate]" in out, out
+    assert not set(SUPPORTED) & set(CLAIMS), set(SUPPORTED) & set(CLAIMS)
 
 
 def test_command_suggests_for_an_unknown_claim(capsys):
