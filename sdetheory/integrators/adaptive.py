@@ -22,6 +22,7 @@ from sdetheory.integrators.dop853 import (
     trial_step,
 )
 from sdetheory.integrators.stages import combine, force, inner
+from sdetheory.lanes.borrowed import borrowed
 from sdetheory.lanes.cache import compiled
 from sdetheory.lanes.driver import record
 from sdetheory.lanes.vector import float_rows, lane_array, load, select, store
@@ -89,6 +90,8 @@ def advance(tag, integrator, model, observers, weight_decay, ts, starts, memory,
     The model is called in this one place; `_after` says where next.  (Small to compile: the rest is shared by
     all models.)
     """
+    integrator, model, observers = borrowed(integrator), borrowed(model), borrowed(observers)
+    ts, starts, memory, results = borrowed(ts), borrowed(starts), borrowed(memory), borrowed(results)
     d, lanes, work = memory.d, memory.lanes, _work(memory)
     for lane in range(memory.numbers.shape[1]):
         _park(memory, starts, lane)

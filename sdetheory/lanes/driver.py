@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 from numba.extending import overload
 
+from sdetheory.lanes.borrowed import borrowed
 from sdetheory.lanes.cache import compiled
 from sdetheory.lanes.random import SAVED, W64, draw_coarse
 from sdetheory.lanes.tag import tag
@@ -104,6 +105,12 @@ def advance(
     sizes,
 ):
     """Steps first, ..., last-1 of a chunk of blocks; writes the marks passed, and w after the last step."""
+    integrator, model, noise = borrowed(integrator), borrowed(model), borrowed(noise)
+    generator, increment, observers = borrowed(generator), borrowed(increment), borrowed(observers)
+    lr, weight_decay, marks, sizes = borrowed(lr), borrowed(weight_decay), borrowed(marks), borrowed(sizes)
+    w0, path, y = borrowed(w0), borrowed(path), borrowed(y)
+    saved, scratch = borrowed(saved), borrowed(scratch)
+    values, states, final, status = borrowed(values), borrowed(states), borrowed(final), borrowed(status)
     d, n = w0.shape[1], draws(noise, w0.shape[1])
     fine_steps = substeps(integrator)
     w, z, fine, work = (
