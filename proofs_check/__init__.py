@@ -12,7 +12,7 @@ from proofs_check.against import equal, obeys, vanishes
 from proofs_check.field import Derivation, Ito
 from proofs_check.judge import Given, Undecided, Verdict, given, zero
 from proofs_check.registry import CLAIMS, Claim, Outcome, claim, examine
-from proofs_check.supported import SUPPORTED
+from proofs_check.unproved import UNPROVED
 from proofs_check.vectors import Gram, Vector, letters
 from proofs_check.words import matrices, trace, vanish
 
@@ -47,4 +47,4 @@ def _natural(id: str) -> list[tuple[bool, int, str]]:
 def statements() -> dict[str, str]:
     """id -> the sentence claimed, with those that have no certificate."""
     proved = {id: claim.says for id, claim in claims().items()}
-    return {**proved, **{id: f"({status}) {says}" for id, (status, says) in SUPPORTED.items()}}
+    return {**proved, **{id: f"({status}) {says}" for id, (status, says) in UNPROVED.items()}}

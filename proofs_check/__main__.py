@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from proofs_check import claims, statements
 from proofs_check.registry import Claim, examine
 from proofs_check.report import record, text
-from proofs_check.supported import SUPPORTED
+from proofs_check.unproved import UNPROVED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,16 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{id:6} {says}")
         return 0
     wanted = options.id or own or list(known)
-    unknown = [id for id in wanted if id not in known and id not in SUPPORTED]
+    unknown = [id for id in wanted if id not in known and id not in UNPROVED]
     if unknown:
         print("\n".join(_suggestion(id, known) for id in unknown), file=sys.stderr)
         return 2
     status = _run([known[id] for id in wanted if id in known], options.json)
-    unproved = [id for id in options.id if id in SUPPORTED] if options.id or own else list(SUPPORTED)
+    unproved = [id for id in options.id if id in UNPROVED] if options.id or own else list(UNPROVED)
     if not options.json:
         for id in unproved:
-            print(f"{SUPPORTED[id][0]:10} {id:5} {SUPPORTED[id][1]}  [no certificate]")
-    return status or int(any(id in SUPPORTED for id in options.id))
+            print(f"{UNPROVED[id][0]:10} {id:5} {UNPROVED[id][1]}  [no certificate]")
+    return status or int(any(id in UNPROVED for id in options.id))
 
 
 def _parser() -> argparse.ArgumentParser:

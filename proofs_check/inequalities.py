@@ -10,7 +10,7 @@ from proofs_check.judge import Undecided, Verdict, rational
 from proofs_check.points import exact, value_at
 
 Box = Mapping[sp.Symbol, tuple[Any, Any]]
-_CELLS = 200
+_BERNSTEIN_CELLS, _BALL_CELLS = 200, 5000
 
 
 def coefficients_nonnegative(label: str, expr: Any) -> Verdict:
@@ -42,8 +42,8 @@ def nonnegative(label: str, expr: Any, box: Box) -> Verdict:
     cells = 0
     while todo:
         cell, cells = todo.pop(), cells + 1
-        if cells > _CELLS:
-            raise Undecided(f"{label}: {_CELLS} cells were not enough")
+        if cells > _BERNSTEIN_CELLS:
+            raise Undecided(f"{label}: {_BERNSTEIN_CELLS} cells were not enough")
         if all(c >= 0 for c in _bernstein(poly, cell)):
             continue
         for point in _corners_and_middle(poly, cell):
@@ -61,8 +61,8 @@ def positive(label: str, function: Callable[..., Any], box: tuple[tuple[Any, Any
     todo, cells = [tuple((exact(sp.Rational(a)), exact(sp.Rational(b))) for a, b in box)], 0
     while todo:
         cell, cells = todo.pop(), cells + 1
-        if cells > _CELLS:
-            raise Undecided(f"{label}: {_CELLS} cells were not enough")
+        if cells > _BALL_CELLS:
+            raise Undecided(f"{label}: {_BALL_CELLS} cells were not enough")
         if function(*(flint.arb(a).union(flint.arb(b)) for a, b in cell)) > 0:
             continue
         middle = [(a + b) / 2 for a, b in cell]

@@ -16,7 +16,7 @@ def text(outcome: Outcome) -> str:
     rows += [("given", lemma) for lemma in c.lemmas]
     if outcome.divided_by:
         rows.append(("divided by", ", ".join(outcome.divided_by)))
-    certificate = f"{', '.join(outcome.kinds) or 'none'}; {len(outcome.checks)} checks (identities: sympy and flint)"
+    certificate = f"{', '.join(outcome.kinds) or 'none'}; {len(outcome.checks)} checks (sympy, then flint)"
     rows.append(("certificate", f"{certificate}; {outcome.mutants} changed predictions refused"))
     if outcome.predictions:
         rows.append(("derives", ", ".join(f"{p.theory}.{p.name}" for p in outcome.predictions)))

@@ -1,27 +1,28 @@
 """Claims that have no certificate here, with their status: so that the table of claims is complete.
 
-`supported`: checked by simulation alone. `conjecture`: an empirical statement of a paper about real networks.
+`unproved`: no certificate; the table of claims shows whether a simulation supports it. `conjecture`: an
+empirical statement of a paper about real networks.
 """
 
-SUPPORTED = {
+UNPROVED = {
     "I22": ("conjecture", "random schedules coincide O(1/(lr wd)) steps after becoming equal"),
     "I23": (
         "conjecture",
         "fast equilibrium: the law of the network function forgets its start in O(1/(lr wd)) steps",
     ),
     "I24": ("conjecture", "final accuracy depends on lr wd of the last equilibrated phase alone"),
-    "I26": ("supported", "full-batch GD destabilises when the effective lr times the sharpness exceeds 2"),
-    "I32": ("supported", "circle toy: even gap near 4 lr wd, odd gap exponentially small in (lr wd)^(-1/2)"),
+    "I26": ("unproved", "full-batch GD destabilises when the effective lr times the sharpness exceeds 2"),
+    "I32": ("unproved", "circle toy: even gap near 4 lr wd, odd gap exponentially small in (lr wd)^(-1/2)"),
     "I33": (
         "supported",
         "mixing time in parameter space is exponential in (lr wd)^(-1/2) after normalisation",
     ),
-    "I39": ("supported", "Lion turns by sqrt(pi/2) sqrt(2 lr wd) times a function of its betas"),
-    "I46": ("supported", "SVAG has weak error O(1/l) at fixed lr"),
-    "I51": ("supported", "the slow direction on the manifold of minimisers mixes in O(1/(lr wd)) steps"),
-    "I52": ("supported", "GD with weight decay follows the sharpness flow at the edge of stability"),
+    "I39": ("unproved", "Lion turns by sqrt(pi/2) sqrt(2 lr wd) times a function of its betas"),
+    "I46": ("unproved", "SVAG has weak error O(1/l) at fixed lr"),
+    "I51": ("unproved", "the slow direction on the manifold of minimisers mixes in O(1/(lr wd)) steps"),
+    "I52": ("unproved", "GD with weight decay follows the sharpness flow at the edge of stability"),
     "I54": ("conjecture", "three regimes of training on the sphere with a fixed effective lr"),
-    "D12": ("supported", "GD on two layers: ln(D_inf/D_0) = -lr I + O(lr^2)"),
+    "D12": ("unproved", "GD on two layers: ln(D_inf/D_0) = -lr I + O(lr^2)"),
     "D13": (
         "supported",
         "plain GD leaves a positive imbalance: the product of its factors converges to a positive number",
@@ -30,8 +31,8 @@ SUPPORTED = {
         "supported",
         "the public run of two scalar layers: sharpness 6.1069 under GD, imbalance -0.327 under SGD",
     ),
-    "D36": ("supported", "convergence of GD with the constants of Arora, Cohen, Golowich, Hu 2019"),
-    "D39": ("supported", "escape from a small balanced start takes a_0^(2/d - 1)/(s (d - 2))"),
+    "D36": ("unproved", "convergence of GD with the constants of Arora, Cohen, Golowich, Hu 2019"),
+    "D39": ("unproved", "escape from a small balanced start takes a_0^(2/d - 1)/(s (d - 2))"),
     "D62": ("conjecture", "deep scalar chains need exponentially many steps in the depth"),
     "A21": ("conjecture", "weight rescaling trains faster than weight decay at equal test accuracy"),
     "A22": (
