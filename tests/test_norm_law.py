@@ -214,7 +214,7 @@ def test_the_mean_of_sgd_without_loss_shrinks_by_one_minus_le_a_step():
 
 @pytest.mark.claim("I55", kind="simulation")
 def test_the_squared_norm_fluctuates_as_the_linearised_step_says():
-    """Without loss the squared unit gradient is chi-squared with d - 1 = 2 degrees, independent of the past."""
+    """Without loss the squared unit gradient is chi-squared (d - 1 = 2 degrees), independent of the past."""
     lr, wd = 0.1, 0.05
     star = theory.equilibrium_gamma(lr=lr, weight_decay=wd, trace=2.0)
     states = sgd(lr, wd, np.zeros(3), 0.5, [600], w0=start(star, lr, 3), paths=60_000)
