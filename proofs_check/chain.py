@@ -73,9 +73,7 @@ def sharpness(minimum: bool = True) -> Checks:
     yield equal("H_ii w_i^2", diagonal, 2 * target**2, modulo)
     w = sp.Symbol("w")
     yield equal("trace", over_layers(2 * target**2 / w**2, w, {-2: S}), predicted.sharpness_at_minimum)
-    yield equal(
-        "flattest: all w_i^2 = 1", over_layers(2 / w**2, w, {-2: depth}), predicted.flattest_sharpness
-    )
+    yield equal("flattest: all w_i^2 = 1", over_layers(2 / w**2, w, {-2: depth}), predicted.flattest_sharpness)
 
 
 @claim(
@@ -101,6 +99,7 @@ def sharpness_by_imbalance(minimum: bool = True) -> Checks:
     "dL/dk = -4 lr W^2 S L along the continuous GD on L = (W - 1)^2",
     "every depth",
     GINSBURG + ", section 3",
+    latex=r"\tfrac{dL}{dk}=-4\eta W^2SL",
 )
 def loss_along_flow(no_decay: bool = True) -> Checks:
     """The penalised rate at penalty 0."""
@@ -187,9 +186,7 @@ def thresholds(stationary: bool = True, balanced: bool = True) -> Checks:
     )
     p = sp.Symbol("p")
     D, mu = Derivation({W: 1, p: -2 * p / (depth * W)}), (1 - W) * W * p
-    yield obeys(
-        "W_c", predicted.critical_end_to_end, lambda f: [sp.cancel(D(mu) / p).subs(W, f.value) - force]
-    )
+    yield obeys("W_c", predicted.critical_end_to_end, lambda f: [sp.cancel(D(mu) / p).subs(W, f.value) - force])
     cost = sp.cancel(systems.square_loss(W, 1) + mu * depth / p)
     yield obeys("W_1", predicted.coexistence_end_to_end, lambda f: [cost.subs(W, f.value) - 1 - force])
     for threshold, where in (

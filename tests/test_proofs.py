@@ -120,6 +120,11 @@ def test_command_json_has_everything(capsys):
         assert all(h["when_dropped"] == "refuted" and h["witness"] for h in claim["hypotheses"]), claim
 
 
+def test_every_claim_has_a_formula_to_print(outcomes):
+    missing = [id for id in CLAIMS if not record(outcomes(id))["latex"]["statement"]]
+    assert not missing, missing
+
+
 def test_command_lists(capsys):
     assert main(["--list"]) == 0
     out = capsys.readouterr().out
