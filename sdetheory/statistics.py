@@ -32,8 +32,8 @@ class Outcome:
     def __str__(self) -> str:
         return (
             f"{self.test} {'passed' if self.passed else 'FAILED'}: {self.estimate:.6g} +- {self.standard_error:.2g} "
-            f"against {self.predicted:.6g} (z={self.z:.2f}, critical {self.critical:.2f} at false-alarm rate {self.false_alarm:g}; "
-            f"power {self.power:.4f} to see {self.effect:.3g})"
+            f"against {self.predicted:.6g} (z={self.z:.2f}, critical {self.critical:.2f} at false-alarm rate "
+            f"{self.false_alarm:g}; power {self.power:.4f} to see {self.effect:.3g})"
         )
 
 
@@ -50,7 +50,8 @@ def mean_test(samples: np.ndarray, predicted: float, *, detectable: float, false
     """Is the mean of independent samples (n,) the predicted one?  Student's t, two-sided.
 
     Passes if |mean - predicted| is below the critical value at `false_alarm` *and* a deviation of `detectable`
-    (absolute, > 0) would have been seen with probability >= 0.99: a test too weak to exclude what it claims to exclude fails.
+    (absolute, > 0) would have been seen with probability >= 0.99: a test too weak to exclude what it claims to
+    exclude fails.
     """
     mean, error, freedom = _mean(samples)
     critical = float(stats.t.isf(false_alarm / 2, freedom))
@@ -59,14 +60,26 @@ def mean_test(samples: np.ndarray, predicted: float, *, detectable: float, false
     else:
         z, power = (mean - predicted) / error, float(stats.t.cdf(abs(detectable) / error - critical, freedom))
     passed = abs(z) <= critical and power >= LEAST_POWER
-    return Outcome("mean", bool(passed), mean, error, float(predicted), float(z), critical, false_alarm, float(detectable), power)
+    return Outcome(
+        "mean",
+        bool(passed),
+        mean,
+        error,
+        float(predicted),
+        float(z),
+        critical,
+        false_alarm,
+        float(detectable),
+        power,
+    )
 
 
 def equivalent(samples: np.ndarray, predicted: float, *, margin: float, false_alarm: float = 1e-8) -> Outcome:
     """Is the mean of independent samples (n,) within `margin` (absolute) of `predicted`?
 
-    Passes if the two-sided confidence interval at level 1 - `false_alarm` lies inside the margin; unlike a non-significant
-    difference this can only pass with enough evidence.  `power` is the chance to pass were the prediction exact.
+    Passes if the two-sided confidence interval at level 1 - `false_alarm` lies inside the margin; unlike a
+    non-significant difference this can only pass with enough evidence.  `power` is the chance to pass were the
+    prediction exact.
     """
     mean, error, freedom = _mean(samples)
     critical = float(stats.t.isf(false_alarm / 2, freedom))
@@ -74,10 +87,23 @@ def equivalent(samples: np.ndarray, predicted: float, *, margin: float, false_al
     z = (mean - predicted) / error if error else 0.0
     room = margin / error - critical if error else np.inf
     power = float(max(0.0, 2 * stats.t.cdf(room, freedom) - 1)) if error else 1.0
-    return Outcome("equivalence", bool(passed), mean, error, float(predicted), float(z), critical, false_alarm, float(margin), power)
+    return Outcome(
+        "equivalence",
+        bool(passed),
+        mean,
+        error,
+        float(predicted),
+        float(z),
+        critical,
+        false_alarm,
+        float(margin),
+        power,
+    )
 
 
-def proportion_test(successes: int, trials: int, predicted: float, *, detectable: float, false_alarm: float = 1e-8) -> Outcome:
+def proportion_test(
+    successes: int, trials: int, predicted: float, *, detectable: float, false_alarm: float = 1e-8
+) -> Outcome:
     """Is a probability the predicted one?  Exact binomial test, power against predicted +- `detectable`."""
     low = int(stats.binom.ppf(false_alarm / 2, trials, predicted)) - 1
     high = int(stats.binom.isf(false_alarm / 2, trials, predicted)) + 1
@@ -91,14 +117,25 @@ def proportion_test(successes: int, trials: int, predicted: float, *, detectable
     z = (share - predicted) / error if error else (0.0 if share == predicted else np.inf)
     passed = low < successes < high and power >= LEAST_POWER
     critical = (high / trials - predicted) / error if error else 0.0
-    return Outcome("proportion", bool(passed), share, error, predicted, float(z), critical, false_alarm, detectable, power)
+    return Outcome(
+        "proportion",
+        bool(passed),
+        share,
+        error,
+        predicted,
+        float(z),
+        critical,
+        false_alarm,
+        detectable,
+        power,
+    )
 
 
 def fit_order(steps: np.ndarray, errors: np.ndarray, *, floor: float = 0.0) -> float:
     """The order p of errors ~ C steps^p: least-squares slope in logarithms over the points with error > `floor`.
 
-    steps, errors: (n,).  `floor` is the level of rounding (or of sampling noise) below which points say nothing; at least
-    three points must lie above it.
+    steps, errors: (n,).  `floor` is the level of rounding (or of sampling noise) below which points say nothing; at
+    least three points must lie above it.
     """
     steps, errors = np.asarray(steps, float), np.asarray(errors, float)
     keep = np.isfinite(errors) & (errors > floor)

@@ -8,10 +8,31 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-NUMERICS = ("lanes", "models", "dynamics", "integrators", "networks", "observables", "observers", "flow", "evaluate")
+NUMERICS = (
+    "lanes",
+    "models",
+    "dynamics",
+    "integrators",
+    "networks",
+    "observables",
+    "observers",
+    "flow",
+    "evaluate",
+)
 FORBIDDEN = {
-    **{f"sdetheory/{part}": ("sdetheory.predictions", "proofs_check", "figures", "tests", "benchmarks") for part in NUMERICS},
-    "sdetheory/predictions": ("sdetheory", "proofs_check", "numba", "scipy.integrate", "figures", "tests", "benchmarks"),
+    **{
+        f"sdetheory/{part}": ("sdetheory.predictions", "proofs_check", "figures", "tests", "benchmarks")
+        for part in NUMERICS
+    },
+    "sdetheory/predictions": (
+        "sdetheory",
+        "proofs_check",
+        "numba",
+        "scipy.integrate",
+        "figures",
+        "tests",
+        "benchmarks",
+    ),
     "proofs_check": ("sdetheory", "numba", "figures", "tests", "benchmarks"),
     "figures": ("tests", "benchmarks"),
     "benchmarks": ("tests", "figures"),
@@ -101,7 +122,13 @@ def test_no_fast_mathematics_and_no_global_random_state(folder):
     for file in sorted((ROOT / folder).rglob("*.py")):
         for name, node in calls(ast.parse(file.read_text())):
             fast = any(k.arg == "fastmath" and ast.unparse(k.value) == "True" for k in node.keywords)
-            legacy = name.startswith("np.random.") and name.split(".")[-1] in ("seed", "rand", "randn", "normal", "uniform")
+            legacy = name.startswith("np.random.") and name.split(".")[-1] in (
+                "seed",
+                "rand",
+                "randn",
+                "normal",
+                "uniform",
+            )
             if fast or legacy:
                 wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)[:80]}")
     assert not wrong, "\n".join(wrong)

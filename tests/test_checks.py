@@ -11,7 +11,7 @@ from sdetheory import checks
     [
         (lambda: checks.positive("lr", 0), r"`lr` must be positive: lr=0"),
         (lambda: checks.positive("lr", np.nan), r"`lr` must be finite: lr=nan"),
-        (lambda: checks.nonnegative("weight_decay", -1e-3), r"`weight_decay` must not be negative: weight_decay=-0.001"),
+        (lambda: checks.nonnegative("wd", -1e-3), r"`wd` must not be negative: wd=-0.001"),
         (lambda: checks.real("lr", "fast"), r"`lr` must be a real number: lr='fast'"),
         (lambda: checks.integer("paths", 2.5), r"`paths` must be an integer: paths=2.5"),
         (lambda: checks.integer("paths", True), r"`paths` must be an integer: paths=True"),
@@ -21,7 +21,7 @@ from sdetheory import checks
         (lambda: checks.choice("loss", "sqare", ["square", "huber"]), r"`loss` must be one of.*did you mean 'square'"),
         (lambda: checks.increasing("ts", [0, 2, 2]), r"`ts` must be non-negative and strictly increasing"),
         (lambda: checks.increasing("ts", []), r"`ts` must not be empty"),
-        (lambda: checks.multiples("ts", [0, 1.0], "dt", 0.3), r"`dt` must divide the spacing of `ts`: dt=0.3, spacing=1.0"),
+        (lambda: checks.multiples("ts", [0, 1.0], "dt", 0.3), r"`dt` must divide.*of `ts`: dt=0.3, spacing=1.0"),
         (lambda: checks.start_norm("w0", np.array([[1.0], [0.0]])), r"`w0` must not be zero.*row 1"),
     ],
 )  # fmt: skip
