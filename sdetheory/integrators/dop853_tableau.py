@@ -10,7 +10,7 @@ import numpy as np
 
 STAGES = 12
 
-_A = (  # a_ij: stage i from the slopes before it; rows 13..15 are the extra stages
+_A: tuple[dict[int, float], ...] = (  # a_ij: stage i from the slopes before it
     {},
     {0: 0.05260015195876773},
     {0: 0.0197250569845379, 1: 0.0591751709536137},

@@ -40,6 +40,7 @@ def _disown(typingctx, value):
 
 
 def _without_owner(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    parts: Any = kind  # the types of a tuple's items, one by one
     if isinstance(kind, types.Array):
         array = context.make_array(kind)(context, builder, value)
         array.meminfo = ir.Constant(array.meminfo.type, None)
@@ -48,7 +49,7 @@ def _without_owner(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     if isinstance(kind, types.BaseTuple):
         items = [
             _without_owner(context, builder, item, builder.extract_value(value, i))
-            for i, item in enumerate(kind)
+            for i, item in enumerate(parts)
         ]
         return context.make_tuple(builder, kind, items)
     return value
