@@ -87,6 +87,8 @@ def default_integrator(dynamics: Any, model: Any, noise: Any) -> Any:
     """The integrator a run gets when it names none."""
     from sdetheory import integrators
 
+    if hasattr(dynamics, "stepper"):
+        return dynamics.stepper()
     if "discrete" in dynamics.calculi:
         return integrators.TrainingStep()
     if "ode" in dynamics.calculi:

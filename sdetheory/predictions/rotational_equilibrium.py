@@ -16,10 +16,9 @@ from sdetheory.predictions.prediction import Prediction, Quantity
 lr, weight_decay, momentum, unit_squared_gradient, dimension, trace = sp.symbols(
     "lr weight_decay momentum unit_squared_gradient dimension trace"
 )
+multiplier = sp.Symbol("multiplier")
 beta1, beta2, update_square = sp.symbols("beta1 beta2 update_square")
-_SHARED = tuple(
-    q for q in intrinsic_lr.QUANTITIES if q.name in ("dimension", "trace")
-)
+_SHARED = tuple(q for q in intrinsic_lr.QUANTITIES if q.name in ("dimension", "trace"))
 _MEMORY = (
     Quantity("beta1", "1", "memory of the averaged gradient (Lion: its weight in the step)", r"\beta_1",
              "nonnegative"),
@@ -40,7 +39,10 @@ COUPLED = (
 
 _WAN = "method of Wan et al. 2021, Spherical motion dynamics"
 _KOSSON = "Kosson, Messmer, Jaggi 2024, Rotational equilibrium"
-_gradients = partial(Prediction, quantities=intrinsic_lr.QUANTITIES, theory="rotational_equilibrium")
+GRADIENTS = (
+    *intrinsic_lr.QUANTITIES, Quantity("multiplier", "1", "factor a step of a small deviation", r"\mu")
+)
+_gradients = partial(Prediction, quantities=GRADIENTS, theory="rotational_equilibrium")
 _rescaled = partial(Prediction, quantities=DECOUPLED, theory="rotational_equilibrium")
 _coupled = partial(Prediction, quantities=COUPLED, theory="rotational_equilibrium")
 
@@ -55,6 +57,15 @@ momentum_relaxation_rate = _gradients(
     "momentum_relaxation_rate",
     "rate at which gamma approaches equilibrium with momentum, first order in lr*wd/(1-momentum)^2",
     4 * product / (1 - momentum), "1", _WAN, latex_name="r", where=_forgets,
+)  # fmt: skip
+_carry = 1 + momentum - product  # w' = _carry w - momentum w_before - lr g
+_restoring = 1 - _carry**2 - momentum**2 + 2 * momentum * _carry**2 / (1 + momentum)
+momentum_relaxation_polynomial = _gradients(
+    "momentum_relaxation_polynomial",
+    "zero at the factors a step of small deviations of |w|^2 with momentum, many dimensions (exact)",
+    multiplier * ((_carry**2 - _restoring - multiplier) * (momentum + multiplier) - 2 * momentum * _carry**2)
+    + momentum**2 * (momentum + multiplier),
+    "1", _WAN, latex_name=r"p(\mu)",
 )  # fmt: skip
 _newest = 2 * momentum**2 * (1 - keep) + momentum * (2 - keep) + 1
 nesterov_equilibrium_squared_norm = _gradients(
@@ -115,6 +126,14 @@ rescaled_relaxation_rate = _rescaled(
     2 * product, "1", _KOSSON, latex_name="r",
 )  # fmt: skip
 
+_forgetting = 1 - beta2
+adamw_relaxation_rate = _rescaled(
+    "adamw_relaxation_rate",
+    "the same for AdamW where gradients grow like 1/|w|: the memory of the squared gradient holds it back",
+    (4 * product + _forgetting - sp.sqrt((4 * product + _forgetting) ** 2 - 8 * product * _forgetting)) / 2,
+    "1", "linearised norm and mean squared gradient", latex_name="r", where=(sp.Lt(beta2, 1),),
+)  # fmt: skip
+
 # -- Lion: u the signs of a Gaussian c = beta1 m + (1 - beta1) g
 _square = (1 - beta1) ** 2 + beta1**2 * (1 - beta2) / (1 + beta2)
 lion_correlation = _rescaled(
@@ -168,7 +187,14 @@ adam_turn_cosine = _coupled(
     "balance of decay and growth", latex_name=r"\cos\Delta_*", where=(*_decays[:1], sp.Gt(trace, 0)),
 )  # fmt: skip
 adam_relaxation_rate = _coupled(
-    "adam_relaxation_rate", "rate at which |w|^2 approaches equilibrium, Adam with L2, to first order",
+    "adam_relaxation_rate", "rate at which |w|^2 approaches equilibrium, Adam with L2, short memory (beta2)",
     3 * adam_intrinsic_lr.expr, "1", "balance of decay and growth, linearised", latex_name="r",
     where=(*_decays[:1], sp.Gt(trace, 0)),
+)  # fmt: skip
+_damping = 4 * adam_intrinsic_lr.expr + _forgetting
+adam_memory_relaxation_rate = _coupled(
+    "adam_memory_relaxation_rate", "the same with the memory of the squared gradient taken into account",
+    (_damping - sp.sqrt(_damping**2 - 12 * adam_intrinsic_lr.expr * _forgetting)) / 2, "1",
+    "linearised norm and mean squared gradient", latex_name="r",
+    where=(*_decays[:1], sp.Gt(trace, 0), sp.Lt(beta2, 1)),
 )  # fmt: skip
