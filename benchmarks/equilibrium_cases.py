@@ -75,9 +75,7 @@ def bingham_beta(d: int, second_moment: float) -> float:
     return float(optimize.brentq(lambda beta: bingham_second_moment(d, beta) - second_moment, 0.0, 5.0 * d))
 
 
-def case(
-    kind: str, d: int, level: float, *, lr: float = 0.1, weight_decay: float = 0.1, sigma: float = 1.0
-) -> Case:
+def case(kind: str, d: int, level: float, *, lr: float = 0.1, weight_decay: float = 0.1, sigma: float = 1.0) -> Case:
     """The case of LEVELS: E u = level for "von_mises_fisher", d E u^2 = level for "bingham"."""
     gamma = sigma**2 * (d - 1) / (2 * lr * weight_decay)
     inverse_temperature = 2.0 * np.sqrt(gamma) / sigma**2

@@ -192,9 +192,7 @@ def scheme_law(
     return _stationary(setting, matrix - np.eye(matrix.shape[0]), extra or {})
 
 
-def generator_law(
-    setting: Setting, drift: Callable, diffusion: Callable, growth: Callable
-) -> dict[str, float]:
+def generator_law(setting: Setting, drift: Callable, diffusion: Callable, growth: Callable) -> dict[str, float]:
     """The same of the diffusion du = drift dt + sqrt(diffusion) dB, dgamma = growth dt."""
     u, gamma, weight = setting.points()
     a, b = setting.axis.at(u, setting.degree, 2), setting.gamma.at(gamma, setting.gamma_degree, 1)
@@ -243,9 +241,7 @@ def isotropic_setting(kind: str, d: int, level: float, *, degree: int = 14, **pa
     chosen = case(kind, d, level, **parameters)
     kappa, beta = (chosen.concentration, 0.0) if kind == "von_mises_fisher" else (0.0, chosen.concentration)
     axis = axis_measure(d, lambda u: kappa * u - beta * u * u, degree + 16)
-    gamma = Polynomials(
-        np.zeros(1), np.zeros(2), np.array([(chosen.square_norm / chosen.lr) ** 2]), np.ones(1)
-    )
+    gamma = Polynomials(np.zeros(1), np.zeros(2), np.array([(chosen.square_norm / chosen.lr) ** 2]), np.ones(1))
     return Setting(d, chosen.model, chosen.noise, chosen.lr, chosen.weight_decay, axis, gamma, degree)
 
 

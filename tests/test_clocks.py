@@ -129,9 +129,7 @@ def test_squared_norm_stands_still_at_equilibrium():
 @pytest.mark.parametrize("weight_decay", [0.0, 0.03])
 def test_times_uniform_in_the_noise_clock(weight_decay):
     lr, trace, m, last = 0.3, 4.0, 0.02, 60.0
-    times = clocks.times_uniform_in_noise_clock(
-        6, last, lr=lr, weight_decay=weight_decay, trace=trace, square_norm=m
-    )
+    times = clocks.times_uniform_in_noise_clock(6, last, lr=lr, weight_decay=weight_decay, trace=trace, square_norm=m)
     passed = clocks.noise_clock(times[1:], lr=lr, weight_decay=weight_decay, trace=trace, square_norm=m)
     assert times[0] == 0 and times[-1] == last
     np.testing.assert_allclose(np.diff([0.0, *passed]), passed[-1] / 6, rtol=1e-9)

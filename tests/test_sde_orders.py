@@ -32,9 +32,7 @@ from sdetheory.statistics import fit_order
 for _found in pkgutil.iter_modules(sdetheory.integrators.__path__):
     importlib.import_module(f"sdetheory.integrators.{_found.name}")
 
-REGISTERED = sorted(
-    (c for c in step.kernels if c.__module__.startswith("sdetheory.")), key=lambda c: c.__name__
-)
+REGISTERED = sorted((c for c in step.kernels if c.__module__.startswith("sdetheory.")), key=lambda c: c.__name__)
 STOCHASTIC = [c for c in REGISTERED if getattr(c(), "calculus", None) not in ("ode", "discrete")]
 ONE_STATE = [c for c in STOCHASTIC if c is not Richardson]
 NEEDS_ISOTROPIC = (StrangGeodesic, StrangAveraged)
@@ -53,9 +51,7 @@ def noise_for(cls):
 
 
 def advance(integrator, w, z, h):
-    return steps(
-        integrator, MODEL, noise_for(type(integrator)), w, z, lr=LR, weight_decay=WEIGHT_DECAY, dt=h / RATE
-    )
+    return steps(integrator, MODEL, noise_for(type(integrator)), w, z, lr=LR, weight_decay=WEIGHT_DECAY, dt=h / RATE)
 
 
 def test_every_integrator_declares_what_it_converges_to():
@@ -80,9 +76,7 @@ def outcomes(increment):
         p = {2: np.ones(2), 3: np.array([1.0, 4.0, 1.0])}[x.size]
     p = p / p.sum()
     assert abs(p @ x) < 1e-12 and abs(p @ x**2 - 1) < 1e-12, (x, p)
-    return np.array(list(itertools.product(x, repeat=3))), np.prod(
-        list(itertools.product(p, repeat=3)), axis=1
-    )
+    return np.array(list(itertools.product(x, repeat=3))), np.prod(list(itertools.product(p, repeat=3)), axis=1)
 
 
 def observables(w):

@@ -93,9 +93,7 @@ def test_gamma_through_a_drop_of_the_learning_rate():
         intrinsic_lr.equilibrium_squared_norm(lr=0.2, weight_decay=0.1, trace=1.96),
         rtol=1e-12,
     )
-    ratio = (square[after] / (0.2 / K)) ** 2 / intrinsic_lr.equilibrium_gamma(
-        lr=0.2 / K, weight_decay=0.1, trace=1.96
-    )
+    ratio = (square[after] / (0.2 / K)) ** 2 / intrinsic_lr.equilibrium_gamma(lr=0.2 / K, weight_decay=0.1, trace=1.96)
     wanted = intrinsic_lr.lr_drop_gamma_ratio(t=ts[after] - drop, lr=0.2, weight_decay=0.1, factor=K)
     np.testing.assert_allclose(ratio, wanted, rtol=1e-12)
 
@@ -156,9 +154,7 @@ def test_batch_noise_of_the_linear_loss_is_the_isotropic_one_reflected():
     )
     rates = {"lr": 0.2, "weight_decay": 0.1, "dt": 5.0}
     batch = steps(StrangGeodesic(), model, NoisyLinearBatch(0.5), w, z, **rates)
-    np.testing.assert_allclose(
-        batch, steps(StrangGeodesic(), model, Isotropic(0.5), w, -z, **rates), rtol=1e-13
-    )
+    np.testing.assert_allclose(batch, steps(StrangGeodesic(), model, Isotropic(0.5), w, -z, **rates), rtol=1e-13)
 
 
 class Bowl(NamedTuple):

@@ -1,8 +1,8 @@
 """The eleven tests that catch implementation errors in the schemes on the sphere, named by number.
 
-T2 (clocks against quadrature) is in test_clocks.py.  Nearly all are deterministic: they integrate the
-compiled step over Gauss nodes of its increments (operator_kernel.py), so a wrong term is seen at 1e-6 and not
-at the level of sampling noise.
+T2 (clocks against quadrature) is in test_clocks.py, T7 and T9 to T11 in test_sphere_symmetries.py.  Nearly all
+are deterministic: they integrate the compiled step over Gauss nodes of its increments (operator_kernel.py), so a
+wrong term is seen at 1e-6 and not at the level of sampling noise.
 """
 
 from functools import cache
@@ -19,22 +19,17 @@ from operator_kernel import (
     isotropic_setting,
     scheme_law,
     steps,
-    transient,
 )
 from scipy import special
 
 from benchmarks.equilibrium_cases import case
 from sdetheory.dynamics.rules import WeightDecaySDE
 from sdetheory.integrators import (
-    EulerMaruyama,
     Flow2,
     ProjectedEulerMaruyama,
-    Richardson,
-    StrangAveraged,
     StrangFrozen,
     StrangGeodesic,
 )
-from sdetheory.integrators.clocks import times_uniform_in_noise_clock
 from sdetheory.lanes.vector import load, sqrt, store
 from sdetheory.lanes.verbs import disturb, draws
 from sdetheory.models.noise import Covariance, Isotropic, project, squared_norm
@@ -131,9 +126,7 @@ def test_t1_frozen_scheme_agrees_without_loss_and_projection_does_not():
 def flow(model, w, time):
     """The drift alone, without noise and decay: lr = 1 on the unit sphere, so dt is the flow's time."""
     w = np.atleast_2d(w)
-    return steps(
-        StrangGeodesic(), model, Isotropic(0.0), w, np.zeros(w.shape), lr=1.0, weight_decay=0.0, dt=time
-    )
+    return steps(StrangGeodesic(), model, Isotropic(0.0), w, np.zeros(w.shape), lr=1.0, weight_decay=0.0, dt=time)
 
 
 directions = hnp.arrays(float, 4, elements=st.floats(-3, 3)).filter(lambda w: np.linalg.norm(w) > 1e-3)
@@ -244,9 +237,7 @@ def test_t5_simulated_moments_with_the_known_bias(kind):
     outcome = mean_test(samples, known, detectable=0.018)
     assert outcome, outcome
     if kind == "von_mises_fisher":
-        predicted = intrinsic_lr.vmf_mean(
-            lr=0.23, weight_decay=0.06, dimension=d, strength=chosen.model.k, noise=0.7
-        )
+        predicted = intrinsic_lr.vmf_mean(lr=0.23, weight_decay=0.06, dimension=d, strength=chosen.model.k, noise=0.7)
         assert abs(predicted - 0.5) < 1e-9, predicted
 
 
@@ -264,9 +255,7 @@ def test_t6_mean_gamma_is_the_mean_trace_of_the_same_run(integrator):
     mean_trace = 0.8**2 * (2 + 3.0 * (1 - law["u2"]))
     identity = law["gamma"] * 2 * s.lr * s.weight_decay / mean_trace - 1
     assert abs(identity) < 1e-11, identity
-    assert abs(law["gamma"] / problem.law["gamma"] - 1) > 1e-4, (
-        "a step of .2 has a bias, or the test sees nothing"
-    )
+    assert abs(law["gamma"] / problem.law["gamma"] - 1) > 1e-4, "a step of .2 has a bias, or the test sees nothing"
 
 
 class Tilted(NamedTuple):
@@ -303,93 +292,14 @@ def test_t6_frozen_scheme_with_a_users_noise_of_varying_trace():
         degree=12,
         gamma_degree=8,
     )
-    assert (
-        abs(problem.law["u"] - 0.46709) < 1e-5 and abs(problem.law["gamma"] / problem.unit - 1.23355) < 1e-5
-    ), problem.law
+    assert abs(problem.law["u"] - 0.46709) < 1e-5 and abs(problem.law["gamma"] / problem.unit - 1.23355) < 1e-5, (
+        problem.law
+    )
     s, rate = problem.setting, problem.setting.lr * problem.setting.weight_decay
     law = scheme_law(s, StrangFrozen(), 0.1 / rate, 10)
     assert abs(law["u"] / problem.law["u"] - 1 - 1.5e-3) < 2e-4, law
     assert abs(law["gamma"] / problem.law["gamma"] - 1 - 2.9e-4) < 1e-4, law
     assert abs(law["gamma"] * rate / (sigma**2 * (1 + c * law["u"])) - 1) < 1e-11, "E gamma = E S/(2 lr wd)"
-
-
-# ---- T7: coupled levels
-
-
-@cache
-def coupled(integrator, h):
-    chosen = case("von_mises_fisher", 16, 0.5, lr=0.23, weight_decay=0.06, sigma=0.7)
-    dt = h / chosen.intrinsic_lr
-    ts = dt * np.arange(20, 41, 10)
-    rates = WeightDecaySDE(chosen.lr, chosen.weight_decay)
-    return (
-        chosen,
-        rates,
-        ts,
-        simulate(
-            chosen.model,
-            rates,
-            chosen.starts(2000),
-            ts,
-            noise=chosen.noise,
-            dt=dt,
-            seed=3,
-            integrator=integrator,
-            observe=SEEN,
-            progress=False,
-        ),
-    )
-
-
-@compiled
-def test_t7_levels_stay_close_and_extrapolation_costs_no_variance():
-    _, _, _, run = coupled(Richardson(StrangGeodesic()), 0.2)
-    fine, coarse = run.views["u"]
-    share = (fine - coarse).var() / fine.var()
-    assert 0.005 < share < 0.1, share
-    assert run.values["u"].var() / fine.var() < 1.25, run.values["u"].var() / fine.var()
-    np.testing.assert_allclose(run.values["u"], (4 * fine - coarse) / 3, rtol=1e-12)
-
-
-@compiled
-def test_t7_levels_are_the_scheme_at_both_step_sizes():
-    chosen, rates, ts, run = coupled(Richardson(StrangGeodesic()), 0.2)
-    for view, (dt, coarsen) in enumerate(((0.1, 1), (0.2, 2))):
-        alone = simulate(
-            chosen.model,
-            rates,
-            chosen.starts(2000),
-            ts,
-            noise=chosen.noise,
-            dt=dt / chosen.intrinsic_lr,
-            seed=3,
-            coarsen=coarsen,
-            integrator=StrangGeodesic(),
-            observe=SEEN,
-            progress=False,
-        )
-        np.testing.assert_allclose(run.views["u"][view], alone.values["u"], rtol=0, atol=1e-12)
-
-
-@compiled
-def test_averaged_observations_see_the_middle_of_the_same_paths():
-    chosen, rates, ts, run = coupled(StrangAveraged(), 0.1)
-    alone = simulate(
-        chosen.model,
-        rates,
-        chosen.starts(2000),
-        ts,
-        noise=chosen.noise,
-        dt=0.1 / chosen.intrinsic_lr,
-        seed=3,
-        integrator=StrangGeodesic(),
-        observe=SEEN,
-        progress=False,
-    )
-    end, before, after = run.views["u"]
-    np.testing.assert_allclose(end, alone.values["u"], rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(run.values["u"], 0.5 * before + 0.5 * after)
-    assert before.mean() > end.mean() > after.mean(), "the drift raises u before the noise lowers it"
 
 
 # ---- T8: Flow2
@@ -404,129 +314,16 @@ def test_t8_flow2_with_the_identity_covariance():
 
 
 @compiled
-@pytest.mark.parametrize(
-    ("d", "c", "mean", "gamma"), [(3, 3.0, 0.34075, 1.7336), (16, 10.0, 0.37669, 1.42743)]
-)
+@pytest.mark.parametrize(("d", "c", "mean", "gamma"), [(3, 3.0, 0.34075, 1.7336), (16, 10.0, 0.37669, 1.42743)])
 def test_t8_flow2_keeps_order_two_for_anisotropic_noise(d, c, mean, gamma):
     """Any wrong T-correction makes the ratio fall to 2."""
     problem = anisotropic_problem(d, c)
-    assert (
-        abs(problem.law["u"] - mean) < 1.2e-5 and abs(problem.law["gamma"] / problem.unit - gamma) < 5e-5
-    ), problem.law
+    assert abs(problem.law["u"] - mean) < 1.2e-5 and abs(problem.law["gamma"] / problem.unit - gamma) < 5e-5, (
+        problem.law
+    )
     s = problem.setting
     laws = [scheme_law(s, Flow2(), h / (s.lr * s.weight_decay), 10) for h in (0.2, 0.1, 0.05)]
     errors = np.array([law["u"] / problem.law["u"] - 1 for law in laws])
     ratios = errors[:-1] / errors[1:]
     assert abs(errors[1]) < 5e-3 and (ratios > 3.3).all() and abs(ratios[1] - 4) < 0.25, (errors, ratios)
     assert abs(laws[1]["gamma"] / problem.law["gamma"] - 1) < 2e-4, laws[1]
-
-
-# ---- T9, T10: symmetries, path by path
-
-SCHEMES = [EulerMaruyama(), ProjectedEulerMaruyama(), StrangGeodesic(), StrangFrozen(), Flow2()]
-
-
-@compiled
-@given(
-    w=hnp.arrays(float, (6, 3), elements=st.floats(-2, 2)),
-    z=hnp.arrays(float, (6, 3), elements=st.floats(-3, 3)),
-    turn=hnp.arrays(float, (3, 3), elements=st.floats(-1, 1)),
-)
-@pytest.mark.parametrize("integrator", SCHEMES, ids=lambda i: type(i).__name__)
-def test_t9_rotations_commute_with_a_step(integrator, w, z, turn):
-    w = w + 0.5 * np.sign(w.sum(1, keepdims=True) + 0.1) * np.ones(3)
-    w = w[np.linalg.norm(w, axis=1) > 0.3]
-    q = np.linalg.qr(turn + 3 * np.eye(3))[0]
-    mu, rates = np.array([0.6, 0.0, 0.8]), {"lr": 0.3, "weight_decay": 0.05, "dt": 2.0}
-    root = np.diag([0.5, 0.7, 0.9])
-    isotropic = isinstance(integrator, StrangGeodesic)
-    noise, turned = (
-        (Isotropic(0.5), Isotropic(0.5)) if isotropic else (Covariance(root), Covariance(q @ root))
-    )
-    plain = steps(integrator, VonMisesFisher(mu, 0.4), noise, w, z[: len(w)], **rates)
-    other = steps(
-        integrator,
-        VonMisesFisher(q @ mu, 0.4),
-        turned,
-        w @ q.T,
-        z[: len(w)] @ (q.T if isotropic else np.eye(3)),
-        **rates,
-    )
-    np.testing.assert_allclose(other, plain @ q.T, rtol=1e-12, atol=1e-12 * max(1.0, np.abs(plain).max()))
-
-
-@compiled
-@given(c=st.floats(0.05, 20), z=hnp.arrays(float, (8, 3), elements=st.floats(-3, 3)))
-@pytest.mark.parametrize("integrator", SCHEMES, ids=lambda i: type(i).__name__)
-@pytest.mark.claim("I12", kind="property")
-def test_t10_only_the_product_and_gamma_matter(integrator, c, z):
-    """(lr, wd, w) and (c^2 lr, wd/c^2, c w) have the same lr wd and gamma: the same directions."""
-    noise = Isotropic(0.5) if isinstance(integrator, StrangGeodesic) else Covariance(np.diag([0.5, 0.7, 0.9]))
-    model, start = VonMisesFisher(np.array([0.6, 0.0, 0.8]), 0.4), np.array([[0.5, -0.9, 0.2]])
-    w, other = start, c * start
-    for row in z:
-        w = steps(integrator, model, noise, w, row[None], lr=0.3, weight_decay=0.05, dt=2.0)
-        other = steps(
-            integrator, model, noise, other, row[None], lr=0.3 * c * c, weight_decay=0.05 / c**2, dt=2.0
-        )
-    np.testing.assert_allclose(other / c, w, rtol=1e-11, atol=1e-12)
-
-
-# ---- T11 and transients
-
-
-MILD = {"lr": 0.23, "weight_decay": 0.06, "sigma": 0.7}
-
-
-def even(count):
-    """`count` equal steps to T = 1/(lr wd)."""
-    return np.linspace(0, 1 / (MILD["lr"] * MILD["weight_decay"]), count + 1)
-
-
-@compiled
-@pytest.mark.claim("I8", kind="property")
-def test_t11_extrapolations_of_two_schemes_agree():
-    """E u_T from u = -.6 at T = 1/(lr wd): extrapolated projected Euler and extrapolated splitting."""
-    setting = isotropic_setting("von_mises_fisher", 16, 0.5, **MILD)
-    full = setting._replace(noise=Covariance(MILD["sigma"] * np.eye(16)))
-    plain = {n: transient(full, ProjectedEulerMaruyama(), even(n), -0.6) for n in (32, 64, 128)}
-    strang = {n: transient(setting, StrangGeodesic(), even(n), -0.6) for n in (32, 64)}
-    first = {n: 2 * plain[n] - plain[n // 2] for n in (64, 128)}
-    best = (4 * first[128] - first[64]) / 3  # second extrapolation: order 3
-    other = (4 * strang[64] - strang[32]) / 3
-    report = plain, strang, first[128], best, other
-    assert abs(first[128] - other) < 2e-4 and abs(best - other) < 2e-5, report
-    assert abs(plain[128] - other) > 1e-3, "without extrapolation they differ visibly"
-
-
-@compiled
-def test_transient_errors_are_the_published_ones():
-    """|error of E u_T| 1.8e-3, 4.4e-4, 1.1e-4 with 4, 8, 16 steps to T = 1/(lr wd) (d = 16, from u = -.6)."""
-    setting = isotropic_setting("von_mises_fisher", 16, 0.5, **MILD)
-    means = {n: transient(setting, StrangGeodesic(), even(n), -0.6) for n in (4, 8, 16, 32, 64)}
-    exact = (4 * means[64] - means[32]) / 3
-    errors = [abs(means[n] - exact) for n in (4, 8, 16)]
-    np.testing.assert_allclose(errors, [1.8e-3, 4.4e-4, 1.1e-4], rtol=0.05)
-
-
-@compiled
-def test_steps_uniform_in_the_noise_clock_keep_order_two_from_a_small_norm():
-    """gamma_0 = .01 gamma_*: 1.7e-3, 4.4e-4 with 8, 16 steps uniform in A; 2.9e-3 with 8 equal steps."""
-    setting = isotropic_setting("von_mises_fisher", 16, 0.5, degree=10, **MILD)
-    gamma = 0.01 * setting.gamma.nodes[0]
-
-    def clocked(count):
-        return times_uniform_in_noise_clock(
-            count,
-            even(1)[1],
-            lr=MILD["lr"],
-            weight_decay=MILD["weight_decay"],
-            trace=15 * MILD["sigma"] ** 2,
-            square_norm=MILD["lr"] * np.sqrt(gamma),
-        )
-
-    grids = clocked(8), clocked(16), clocked(32), even(8)
-    means = [transient(setting, StrangGeodesic(), grid, -0.6, gamma, nodes=8) for grid in grids]
-    exact = (4 * means[2] - means[1]) / 3
-    errors = [abs(means[k] - exact) for k in (0, 1, 3)]
-    np.testing.assert_allclose(errors, [1.7e-3, 4.4e-4, 2.9e-3], rtol=0.1)

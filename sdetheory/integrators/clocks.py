@@ -59,9 +59,7 @@ def advance(m: Any, lr: float, weight_decay: float, trace: float, dt: float) -> 
     inverse = 1.0 / (total * middle * whole)
     rate = lr * dt * swell * fma(pull, total, root * (1.0 + swollen)) * middle * inverse
     after = grown * (1.0 / swollen)
-    after = select(
-        absolute(after - m) <= _ULP * m, m, after
-    )  # at equilibrium rounding alone would keep it moving
+    after = select(absolute(after - m) <= _ULP * m, m, after)  # at equilibrium rounding alone would keep it moving
     return after, gain * whole * inverse, rate * log1p_ratio(np.sqrt(decay * trace) * rate)
 
 
@@ -80,7 +78,8 @@ def noise_clock(t: Any, *, lr: float, weight_decay: float, trace: float, square_
     t = np.asarray(t, dtype=np.float64)
     rate = 4.0 * lr * weight_decay
     y = (lr / square_norm) ** 2 * (np.expm1(rate * t) / rate if rate else t)
-    return np.log1p(2.0 * trace * y) / (2.0 * trace) if trace else y
+    x = 2.0 * trace * y
+    return y * np.divide(np.log1p(x), x, out=np.ones_like(x), where=x > 0.0)
 
 
 def times_uniform_in_noise_clock(

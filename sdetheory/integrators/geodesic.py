@@ -17,7 +17,7 @@ from numba import njit
 from sdetheory.integrators.elementary import cos_sinc, exponential, log1p_ratio
 from sdetheory.lanes.vector import fma, load, maximum, select, sqrt, store
 
-NODES = (0.0, *(0.5 - 0.5 * cos(pi * (k + 0.5) / 14) for k in (13, 0, 6, 10, 3, 12, 1, 8, 5, 11, 2, 7, 9, 4)))
+NODES = np.array([0.0, *(0.5 - 0.5 * cos(pi * (k + 0.5) / 14) for k in (13, 0, 6, 10, 3, 12, 1, 8, 5, 11, 2, 7, 9, 4))])
 
 
 @njit(error_model="numpy")

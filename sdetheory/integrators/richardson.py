@@ -59,9 +59,7 @@ class Richardson(NamedTuple):
     def validated(self, d: int) -> "Richardson":
         """Raises ValueError unless the scheme declares its weak order and consumes one increment a step."""
         if not hasattr(self.scheme, "weak_order") or hasattr(self.scheme, "weights"):
-            raise ValueError(
-                f"`scheme` must be a plain SDE scheme with a declared weak order: scheme={self.scheme!r}"
-            )
+            raise ValueError(f"`scheme` must be a plain SDE scheme with a declared weak order: scheme={self.scheme!r}")
         if substeps.python(self.scheme) != 1:
             raise ValueError(f"`scheme` must consume one increment a step: scheme={self.scheme!r}")
         return self

@@ -100,27 +100,25 @@ decode.of(StrangGeodesic)(join)
 
 
 @njit(error_model="numpy")
-def _clocks(
-    model: Any, noise: Any, lr: float, weight_decay: float, dt: float, y: Any, memory: Any, out: Any
-) -> None:
-    """memory <- |w|^2 after the step, variance of the noise, B/2; kept while all lanes ask for the same.
-
-    At equilibrium |w|^2 stands still, and with it everything here, the exponentials of the flow included.
-    """
-    d = out.size
+def _renew(model: Any, noise: Any, lr: float, weight_decay: float, dt: float, d: int, y: Any, out: Any) -> None:
+    """Rows d + 17, ...: what was asked for, then |w|^2 after the step, variance of the noise, B/2."""
     m = load(y, d)
-    same = (m == load(memory, 0)) & (load(memory, 1) == lr) & (load(memory, 2) == weight_decay)
-    if not any_lane(~(same & (load(memory, 3) == dt))):
-        return
     after, turned, clock = advance(m, lr, weight_decay, isotropic_trace(noise, d), dt)
     begin_flow(model, 0.5 * clock, out)
-    store(memory, 0, m)
-    store(memory, 1, lr)
-    store(memory, 2, weight_decay)
-    store(memory, 3, dt)
-    store(memory, 4, after)
-    store(memory, 5, step_variance(turned, d - 1.0, y, d + 2))
-    store(memory, 6, 0.5 * clock)
+    store(y, d + 17, m)
+    store(y, d + 18, lr)
+    store(y, d + 19, weight_decay)
+    store(y, d + 20, dt)
+    store(y, d + 21, after)
+    store(y, d + 22, step_variance(turned, d - 1.0, y, d + 2))
+    store(y, d + 23, 0.5 * clock)
+
+
+@njit(error_model="numpy")
+def _stale(lr: float, weight_decay: float, dt: float, d: int, y: Any) -> bool:
+    """Does any lane ask for clocks that are not the ones remembered?"""
+    same = (load(y, d) == load(y, d + 17)) & (load(y, d + 18) == lr) & (load(y, d + 19) == weight_decay)
+    return any_lane(~(same & (load(y, d + 20) == dt)))
 
 
 @njit(error_model="numpy")
@@ -141,9 +139,10 @@ def strang_step(
 
     Every substep keeps the sphere, so only the last one's length is remembered.
     """
-    w, memory, out = y[:d], y[d + 17 : d + 24], y[d + 24 : 2 * d + 24]
-    _clocks(model, noise, lr, weight_decay, dt, y, memory, out)
-    half = load(memory, 6)
+    w, out = y[:d], y[d + 24 : 2 * d + 24]
+    if _stale(lr, weight_decay, dt, d, y):
+        _renew(model, noise, lr, weight_decay, dt, d, y, out)
+    half = load(y, d + 23)
     c = prepare_flow(model, w, load(y, d + 1), half, out, work)
     ww, wz, zz = constant(w, 0.0), constant(w, 0.0), constant(w, 0.0)
     for i in range(d):
@@ -153,7 +152,7 @@ def strang_step(
         ww = fma(v, v, ww)
         wz = fma(v, x, wz)
         zz = fma(x, x, zz)
-    along, across = geodesic(load(memory, 5), ww, wz, zz)
+    along, across = geodesic(load(y, d + 22), ww, wz, zz)
     for i in range(d):
         v = load(w, i)
         if seen is not None:
@@ -168,7 +167,7 @@ def strang_step(
         v = flow_coordinate(model, c, load(w, i), i, out)
         store(w, i, v)
         q = fma(v, v, q)
-    store(y, d, load(memory, 4))
+    store(y, d, load(y, d + 21))
     store(y, d + 1, q)
 
 
