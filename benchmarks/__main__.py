@@ -5,8 +5,10 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
+Tick = Callable[[str], Any]
 NAMES = {
     "W1": "deep-linear gradient flow against numbalsoda, scipy, diffrax",
     "W1b": "deep-linear gradient descent against numpy, jax",
@@ -37,37 +39,40 @@ def _list() -> None:
             print(f"{'':11}{rival.name:34}{rival.version or 'not installed'}")
 
 
-def _measure(names: list[str], quick: bool, tick: Any) -> dict[str, Any]:
-    from . import fresh, races, report
+def _sections(names: list[str], quick: bool, tick: Tick) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(key, results) of each part of the run as it ends; the same key again completes it."""
+    from . import fresh, races
 
-    results: dict[str, Any] = {"mode": "quick" if quick else "full", "machine": report.machine()}
     kernels = ("W2",) if quick else ("W1", "W1b", "W2", "W3")
-    chosen = [name for name in names if name in races.RIVALS]
-    if chosen:
-        results["races"] = {name: races.race(name, quick, 3 if quick else 5, tick) for name in chosen}
+    for name in names:
+        if name in races.RIVALS:
+            yield "races", {name: races.race(name, quick, 3 if quick else 5, tick)}
     if "threads" in names:
-        tick("two threads against one")
-        results["speed_up"] = {name: races.speed_up(name, quick) for name in kernels}
+        for name in kernels:
+            tick(f"{name}: two threads against one")
+            yield "speed_up", {name: races.speed_up(name, quick)}
     if "first" in names:
-        tick("first calls")
-        first = ("W2",) if quick else fresh.FIRST_CALLS
-        results["first_call"] = {name: fresh.first_call(name, 1 if quick else 3) for name in first}
+        for name in ("W2",) if quick else fresh.FIRST_CALLS:
+            tick(f"{name}: first calls")
+            yield "first_call", {name: fresh.first_call(name, 1 if quick else 3)}
     if "memory" in names:
-        tick("memory")
-        results["memory"] = {name: fresh.memory(name) for name in kernels}
+        for name in kernels:
+            tick(f"{name}: memory")
+            yield "memory", {name: fresh.memory(name)}
     if "study" in names:
         from . import study
 
-        results["study"] = study.run(quick, tick)
-    return results
+        yield "study", study.run(quick, tick)
 
 
 def main(given: list[str] | None = None) -> int:
-    """Run, print the table, save JSON and the figure; 0 whatever the ratios are."""
+    """Run, saving after every part; print the table and draw the figure; 0 whatever the ratios are."""
     arguments = _arguments(given)
     if arguments.list:
         _list()
         return 0
+    from . import report
+
     start = time.perf_counter()
 
     def tick(text: str) -> None:
@@ -76,13 +81,13 @@ def main(given: list[str] | None = None) -> int:
                 f"\r\033[K{time.perf_counter() - start:5.0f} s  {text}", end="", file=sys.stderr, flush=True
             )
 
-    results = _measure(arguments.only, arguments.quick, tick)
+    results: dict[str, Any] = {"mode": "quick" if arguments.quick else "full", "machine": report.machine()}
+    for key, part in _sections(arguments.only, arguments.quick, tick):
+        results.setdefault(key, {}).update(part)
+        results["seconds"] = time.perf_counter() - start
+        files = report.save(results, arguments.out)
     tick("")
-    results["seconds"] = time.perf_counter() - start
-    from . import report
-
     print("\n".join(report.lines(results)))
-    files = report.save(results, arguments.out)
     if "study" in results:
         from . import study
 

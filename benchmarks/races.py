@@ -6,15 +6,11 @@ from typing import Any
 from .agreement import compare
 from .candidate import PREPARE
 from .machine import LIMIT_SHARE, LIMITS
-from .rivals import CANDIDATE_SHARE, RIVALS, Rival
+from .rivals import CANDIDATE_SHARE, RIVALS
 from .timing import Call, Race, alternate, interleave
 from .workloads import NormalisedSDE, workload
 
 Tick = Callable[[str], Any]
-
-
-def _row(rival: Rival, share: float) -> dict[str, Any]:
-    return {"name": rival.name, "version": rival.version, "share": share, "status": "not installed"}
 
 
 def _timed(race: Race, name: str) -> dict[str, Any]:
@@ -28,15 +24,20 @@ def _timed(race: Race, name: str) -> dict[str, Any]:
     }
 
 
-def check(name: str, tick: Tick = lambda text: None, size: str = "check") -> list[dict[str, Any]]:
-    """One row a rival: not installed, agrees or DISAGREES, with the deviation found on the small workload."""
+def check(
+    name: str, quick: bool = False, tick: Tick = lambda text: None, size: str = "check"
+) -> list[dict[str, Any]]:
+    """One row a rival: not installed, left out, agrees or DISAGREES, with the deviation on the small workload."""
     case = workload(name, size)
     tick(f"{name}: candidate, first call")
     ours = PREPARE[name](case)()
     rows = []
     for rival in RIVALS[name]:
-        row = _row(rival, 1.0)
-        if rival.version is not None:
+        share = rival.quick_share if quick else rival.share
+        row = {"name": rival.name, "version": rival.version, "share": share, "status": "not installed"}
+        if share == 0.0:
+            row["status"] = "left out of a quick run"
+        elif rival.version is not None:
             tick(f"{name}: does {rival.name} agree?")
             verdict = compare(case, ours, rival.prepare(case)())
             row |= {"status": str(verdict), "agrees": verdict.passed}
@@ -46,11 +47,10 @@ def check(name: str, tick: Tick = lambda text: None, size: str = "check") -> lis
 
 def race(name: str, quick: bool = False, repeats: int = 5, tick: Tick = lambda text: None) -> dict[str, Any]:
     """Rows of rivals that agree, timed between runs of the candidate; for the SDEs the limit rows too."""
-    rows = check(name, tick)
+    rows = check(name, quick, tick)
     case = workload(name)
     calls: dict[str, tuple[Call, float]] = {}
     for rival, row in zip(RIVALS[name], rows, strict=True):
-        row["share"] = rival.quick_share if quick else rival.share
         if row.get("agrees"):
             tick(f"{name}: {rival.name}, compiling")
             calls[rival.name] = (rival.prepare(case.part(row["share"])), row["share"])
