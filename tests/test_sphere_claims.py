@@ -20,8 +20,9 @@ from sdetheory.integrators import (
     StrangFrozen,
     StrangGeodesic,
 )
+from sdetheory.integrators.half_flow import half_flow
 from sdetheory.integrators.sphere_state import trace
-from sdetheory.lanes.vector import float_rows, lane_array, store
+from sdetheory.lanes.vector import exp, float_rows, lane_array, load, sqrt, store
 from sdetheory.models.noise import (
     CircleBatch,
     Covariance,
@@ -198,6 +199,31 @@ def test_what_a_scheme_cannot_do_is_refused_before_work(integrator, model, noise
             integrator=integrator,
             progress=False,
         )
+
+
+class Pull(NamedTuple):
+    """A user's loss -k w_1/|w| with its closed flow: w_1 grows as tanh(k s + artanh u)."""
+
+    k: float
+    scale_invariant = True
+
+
+@half_flow.of(Pull)
+def _pull(model, w, q, s, out, work):
+    u, r = load(w, 0) / sqrt(q), model.k * s
+    moved = (u * (exp(r) + exp(-r)) + exp(r) - exp(-r)) / (exp(r) + exp(-r) + u * (exp(r) - exp(-r)))
+    rest = sqrt((1.0 - moved * moved) / (q - load(w, 0) * load(w, 0)))
+    store(out, 0, moved)
+    for i in range(1, w.size):
+        store(out, i, rest * load(w, i))
+
+
+def test_a_users_closed_flow_is_used():
+    rng, rates = np.random.default_rng(8), {"lr": 0.2, "weight_decay": 0.1, "dt": 9.0}
+    w, z = rng.standard_normal((8, 3)), rng.standard_normal((8, 3))
+    own = steps(StrangGeodesic(), Pull(0.4), Isotropic(0.5), w, z, **rates)
+    ours = steps(StrangGeodesic(), VonMisesFisher(np.eye(3)[0], 0.4), Isotropic(0.5), w, z, **rates)
+    np.testing.assert_allclose(own, ours, rtol=1e-12)
 
 
 _by_columns = trace.default
