@@ -77,9 +77,7 @@ def main(given: list[str] | None = None) -> int:
 
     def tick(text: str) -> None:
         if sys.stderr.isatty():
-            print(
-                f"\r\033[K{time.perf_counter() - start:5.0f} s  {text}", end="", file=sys.stderr, flush=True
-            )
+            print(f"\r\033[K{time.perf_counter() - start:5.0f} s  {text}", end="", file=sys.stderr, flush=True)
 
     results: dict[str, Any] = {"mode": "quick" if arguments.quick else "full", "machine": report.machine()}
     for key, part in _sections(arguments.only, arguments.quick, tick):

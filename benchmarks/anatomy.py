@@ -35,9 +35,7 @@ def _steps(integrator, model, noise, lr, weight_decay, dt, steps, y, z, work):
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _both(
-    integrator, model, noise, increment, generator, path, lr, weight_decay, dt, steps, y, saved, z, work, n
-):
+def _both(integrator, model, noise, increment, generator, path, lr, weight_decay, dt, steps, y, saved, z, work, n):
     for i in range(steps):
         draw(increment, generator, np.uint64(7), load(path, 0), i, saved, z, n)
         step(integrator, model, noise, lr, weight_decay, dt, y, z, work)
@@ -124,9 +122,7 @@ def main(given: list[str] | None = None) -> int:
         for model in (st.VonMisesFisher(axis, 0.1), st.Rayleigh(np.linspace(0.0, 0.1, d))):
             for name in chosen.integrators:
                 for width in chosen.widths:
-                    found = nanoseconds(
-                        parts(getattr(integrators, name)(), model, st.Isotropic(1.0), d, width)
-                    )
+                    found = nanoseconds(parts(getattr(integrators, name)(), model, st.Isotropic(1.0), d, width))
                     if not heading:
                         print(f"{'ns per path-step':46}" + "".join(f"{part:>18}" for part in found))
                         heading = True

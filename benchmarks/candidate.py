@@ -43,9 +43,7 @@ def descent(case: Descent, threads: int = 2) -> Callable[[], np.ndarray]:
     starts = case.starts.reshape(len(case.starts), -1)
 
     def run() -> np.ndarray:
-        end = st.simulate(
-            model, st.GradientDescent(case.lr), starts, [case.steps], threads=threads, progress=False
-        )
+        end = st.simulate(model, st.GradientDescent(case.lr), starts, [case.steps], threads=threads, progress=False)
         return end.final.reshape(case.starts.shape)
 
     return run

@@ -67,9 +67,7 @@ def matched_variance(n: int, h: float) -> float:
     """v with E cos sqrt(v chi^2_n) = e^-h: the geodesic step turns the mean as Brownian motion does."""
     s, mass = special.roots_genlaguerre(60, n / 2 - 1)
     mass = mass / mass.sum()
-    return float(
-        optimize.brentq(lambda v: mass @ np.cos(np.sqrt(2.0 * v * s)) - np.exp(-h), 1e-12, 6.0 * h / n + 1e-9)
-    )
+    return float(optimize.brentq(lambda v: mass @ np.cos(np.sqrt(2.0 * v * s)) - np.exp(-h), 1e-12, 6.0 * h / n + 1e-9))
 
 
 def strang(law: Law, h: float) -> Step:
@@ -118,9 +116,7 @@ def long_average(law: Law, scheme: Callable[[Law, float], Step], h: float, degre
     image = functions(*scheme(law, h)(u[:, None], r[:, None], z[None], x2[None])) @ increments
     here = functions(u, r)
     kernel = (here * weight) @ image.T
-    density = np.concatenate(
-        [[1.0], np.linalg.solve(np.eye(len(kernel) - 1) - kernel[1:, 1:].T, kernel[0, 1:])]
-    )
+    density = np.concatenate([[1.0], np.linalg.solve(np.eye(len(kernel) - 1) - kernel[1:, 1:].T, kernel[0, 1:])])
     mass = density @ here * weight
     value = law.observed(u)
     mean = float(mass @ value)

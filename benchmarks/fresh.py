@@ -48,9 +48,7 @@ def _resident_peak() -> float:
     """Most bytes resident since the reset (Linux), or since the process began."""
     with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as file:
         return next(float(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
-    return float(
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    )
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 
 
 def _measure_memory(name: str) -> dict[str, float]:
@@ -88,9 +86,7 @@ def first_call(name: str, repeats: int = 3) -> dict[str, float]:
     """Seconds of the first call in a fresh process, cold and warm (median), and of the import before it."""
     with tempfile.TemporaryDirectory() as cache:
         cold = _in_fresh_process("first_call", name, cache)
-        warm = sorted(
-            (_in_fresh_process("first_call", name, cache) for _ in range(repeats)), key=lambda w: w["call"]
-        )
+        warm = sorted((_in_fresh_process("first_call", name, cache) for _ in range(repeats)), key=lambda w: w["call"])
     middle = warm[repeats // 2]
     return {
         "import": middle["import"],

@@ -49,14 +49,16 @@ def _races(races: dict[str, Any]) -> Iterator[Goal]:
 
 def _study(rows: list[dict[str, Any]]) -> Iterator[Goal]:
     texts = {
-        ("default", "plain"): ("default scheme against Euler-Maruyama", 30.0, 500.0),
-        ("fast", "plain"): ("fast scheme against Euler-Maruyama", 100.0, 500.0),
-        ("fast", "extrapolated"): ("fast scheme against extrapolated Euler-Maruyama", 10.0, 30.0),
+        ("default", "plain"): ("default to 1e-3 against Euler-Maruyama", 30.0, 500.0),
+        ("fast", "plain"): ("fast to 1e-3 against Euler-Maruyama", 100.0, 500.0),
+        ("fast", "extrapolated"): ("fast to 1e-3 against extrapolated", 10.0, 30.0),
     }
     for (ours, theirs), (text, must, aim) in texts.items():
         ratios = {row["case"]: row["ratios"][f"{ours}/{theirs}"] for row in rows}
         worst = min(ratios, key=lambda case: ratios[case])
-        yield Goal(f"time to 1e-3, {text}, least of {len(rows)} cases ({worst})", ratios[worst], must, aim)
+        reached = sum(ratio >= must for ratio in ratios.values())
+        text = f"{text}, least ({worst}); {reached} of {len(rows)} reach the must"
+        yield Goal(text, ratios[worst], must, aim)
 
 
 def goals(results: dict[str, Any]) -> list[Goal]:
@@ -67,12 +69,8 @@ def goals(results: dict[str, Any]) -> list[Goal]:
     for name, ratio in results.get("speed_up", {}).items():
         found.append(Goal(f"{name}, two threads against one", ratio["ratio"], 1.8, 1.95))
     for name, call in results.get("first_call", {}).items():
-        found.append(
-            Goal(f"{name}, first call with a filled cache", call["warm"], 0.5, 0.3, " s", more=False)
-        )
-        found.append(
-            Goal(f"{name}, first call with an empty cache", call["cold"], 6.0, 3.0, " s", more=False)
-        )
+        found.append(Goal(f"{name}, first call with a filled cache", call["warm"], 0.5, 0.3, " s", more=False))
+        found.append(Goal(f"{name}, first call with an empty cache", call["cold"], 6.0, 3.0, " s", more=False))
     for name, peak in results.get("memory", {}).items():
         ratio = peak["allocated"] / (peak["inputs"] + peak["outputs"])
         found.append(Goal(f"{name}, memory over inputs + outputs", ratio, 4.0, 3.0, "x", more=False))

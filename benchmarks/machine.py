@@ -94,9 +94,7 @@ def fused_normals(seed, rounds, out):
             u = 2.0 - np.uint64((one >> C12) | ONE).view(np.float64)
             radius = np.sqrt(-2.0 * _log(u))
             sine, cosine = _sine_cosine(2.0 * np.uint64((two >> C12) | ONE).view(np.float64) - 3.0)
-            cosines[l] = radius * np.uint64(np.float64(cosine).view(np.uint64) ^ (two << C63)).view(
-                np.float64
-            )
+            cosines[l] = radius * np.uint64(np.float64(cosine).view(np.uint64) ^ (two << C63)).view(np.float64)
             sines[l] = radius * sine
 
 
@@ -122,9 +120,7 @@ def fused(case: NormalisedSDE, threads: int = 2) -> Callable[[], Any]:
     return _threaded(lambda i: fused_normals(i, rounds, np.empty((2, LANES))), threads, threads)
 
 
-def own(
-    case: NormalisedSDE, threads: int = 2, generator: Any = Block(256), width: int = 32
-) -> Callable[[], Any]:
+def own(case: NormalisedSDE, threads: int = 2, generator: Any = Block(256), width: int = 32) -> Callable[[], Any]:
     """The normals of the workload from this package's generators, addressable by (seed, path, step)."""
     paths, d = case.w0.shape
     blocks = -(-paths // width)

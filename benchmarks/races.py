@@ -24,9 +24,7 @@ def _timed(race: Race, name: str) -> dict[str, Any]:
     }
 
 
-def check(
-    name: str, quick: bool = False, tick: Tick = lambda text: None, size: str = "check"
-) -> list[dict[str, Any]]:
+def check(name: str, quick: bool = False, tick: Tick = lambda text: None, size: str = "check") -> list[dict[str, Any]]:
     """One row a rival: not installed, left out, agrees or DISAGREES, with the deviation on the small workload."""
     case = workload(name, size)
     tick(f"{name}: candidate, first call")

@@ -60,21 +60,26 @@ def _race_lines(name: str, race: dict[str, Any]) -> Iterator[str]:
 
 def _study_lines(study: dict[str, Any]) -> Iterator[str]:
     rows = study["rows"]
-    yield "\nTime to relative error 1e-3 of an equilibrium expectation (ratio of peer's time to ours)"
-    pairs = list(rows[0]["ratios"])
-    yield f"  {'case':22}{'exact':>9}" + "".join(f"{pair:>22}" for pair in pairs)
+    methods, pairs = list(rows[0]["methods"]), list(rows[0]["ratios"])
+    yield "\nSeconds to relative error 1e-3 of an equilibrium expectation, each method at its best step h (lr wd dt)"
+    yield f"  {'case':28}{'exact':>9}" + "".join(f"{name:>14}{'h':>9}" for name in methods)
     for row in rows:
-        cells = "".join(f"{row['ratios'][pair]:22.3g}" for pair in pairs)
-        yield f"  {row['case']:22}{row['exact']:9.5f}{cells}"
+        cells = (row["methods"][name] for name in methods)
+        times = "".join(f"{cell['time']:14.3g}{cell['h']:9.2g}" for cell in cells)
+        yield f"  {row['case']:28}{row['exact']:9.5f}{times}"
+    yield "\nThe peer's time over ours (peers: plain and extrapolated Euler-Maruyama in numpy)"
+    yield f"  {'case':28}" + "".join(f"{pair.replace('/', ' / '):>24}" for pair in pairs)
+    for row in rows:
+        yield f"  {row['case']:28}" + "".join(f"{row['ratios'][pair]:24.3g}" for pair in pairs)
 
 
 def _goal_lines(results: dict[str, Any]) -> Iterator[str]:
-    yield f"\n{'goal':78}{'measured':>10}{'must':>8}{'aim':>8}  reached"
+    yield f"\n{'goal':98}{'measured':>10}{'must':>8}{'aim':>8}  reached"
     for goal in goals(results):
         sign = ">=" if goal.more else "<="
         measured = f"{goal.measured:.3g}{goal.unit}"
         must, aim = (f"{sign}{value:g}" for value in (goal.must, goal.aim))
-        yield f"{goal.text:78}{measured:>10}{must:>8}{aim:>8}  {goal.verdict}"
+        yield f"{goal.text:98}{measured:>10}{must:>8}{aim:>8}  {goal.verdict}"
 
 
 def lines(results: dict[str, Any]) -> Iterator[str]:
@@ -94,8 +99,6 @@ def save(results: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
     """Write benchmarks.json (with the goals) and benchmarks.txt into the folder."""
     out.mkdir(parents=True, exist_ok=True)
     table = [goal._asdict() | {"verdict": goal.verdict} for goal in goals(results)]
-    (out / "benchmarks.json").write_text(
-        json.dumps(results | {"goals": table}, indent=1, default=float) + "\n"
-    )
+    (out / "benchmarks.json").write_text(json.dumps(results | {"goals": table}, indent=1, default=float) + "\n")
     (out / "benchmarks.txt").write_text("\n".join(lines(results)) + "\n")
     return [out / "benchmarks.json", out / "benchmarks.txt"]

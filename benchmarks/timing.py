@@ -82,9 +82,7 @@ def interleave(
             tick(name)
             rival = _scaled(clock(call), part)
             after = _scaled(clock(candidate), share)
-            race.rivals[name].append(
-                (rival, Clock(*((a + b) / 2 for a, b in zip(before, after, strict=True))))
-            )
+            race.rivals[name].append((rival, Clock(*((a + b) / 2 for a, b in zip(before, after, strict=True)))))
             race.candidate.append(after)
             before = after
     return race

@@ -102,9 +102,7 @@ def normalised_sde(
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     norm = 2.0 * (lr * trace / (2.0 * weight_decay)) ** 0.25
     sigma = float(np.sqrt(trace / (d - 1)))
-    return NormalisedSDE(
-        np.linspace(0.0, 0.05, d), norm * direction, lr, weight_decay, sigma, 1.0, steps, records
-    )
+    return NormalisedSDE(np.linspace(0.0, 0.05, d), norm * direction, lr, weight_decay, sigma, 1.0, steps, records)
 
 
 Workload = Flow | Descent | NormalisedSDE

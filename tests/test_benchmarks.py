@@ -27,9 +27,7 @@ def test_every_rival_runs_between_two_runs_of_the_candidate(monkeypatch):
     race = timing.interleave(lambda: order.append("ours"), calls, repeats=2)
     assert order == ["ours", "ours"] + ["a", "ours", "b", "ours"] * 2, order
     ratio = race.ratio("a")
-    assert ratio.median == pytest.approx(1.0), (
-        ratio
-    )  # times grow linearly, so a rival is the mean of its neighbours
+    assert ratio.median == pytest.approx(1.0), ratio  # times grow linearly, so a rival is the mean of its neighbours
 
 
 def test_times_are_scaled_by_the_share_of_the_work():
@@ -81,12 +79,9 @@ def test_goals_take_the_best_rival_and_the_worst_case(tmp_path):
     timed = {"seconds": 1.0, "low": 1.0, "high": 9.0, "processor_ratio": 1.0, "share": 1.0}
     race = {
         "candidate": {"seconds": 1.0, "share": 1.0},
-        "rivals": [
-            {"name": n, "ratio": r, "status": "agrees", **timed} for n, r in (("slow", 80.0), ("fast", 7.0))
-        ],
+        "rivals": [{"name": n, "ratio": r, "status": "agrees", **timed} for n, r in (("slow", 80.0), ("fast", 7.0))],
         "limits": [
-            {"name": n, "ratio": 0.5, **timed}
-            for n in ("normals alone: one fused loop", "normals alone: Block(256)")
+            {"name": n, "ratio": 0.5, **timed} for n in ("normals alone: one fused loop", "normals alone: Block(256)")
         ],
     }
     rows = [
@@ -150,8 +145,7 @@ def test_numpy_descends_the_gradient():
 
     flat = case.starts[0].ravel()
     slope = [
-        (loss((flat + e).reshape(3, 3, 3)) - loss((flat - e).reshape(3, 3, 3))) / 2e-5
-        for e in 1e-5 * np.eye(flat.size)
+        (loss((flat + e).reshape(3, 3, 3)) - loss((flat - e).reshape(3, 3, 3))) / 2e-5 for e in 1e-5 * np.eye(flat.size)
     ]
     error = np.abs((case.starts[0] - final[0]).ravel() / case.lr - slope).max()
     assert error < 1e-8, error
@@ -172,12 +166,7 @@ def test_candidate_descends_and_flows_like_numpy_and_scipy():
 @pytest.mark.compiled
 @pytest.mark.parametrize(
     ("name", "rival"),
-    [
-        (n, r)
-        for n, group in rivals.RIVALS.items()
-        for r in group
-        if r.package not in ("numpy", "scipy") and n != "W3"
-    ],
+    [(n, r) for n, group in rivals.RIVALS.items() for r in group if r.package not in ("numpy", "scipy") and n != "W3"],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_optional_peers_agree(name, rival):
@@ -274,9 +263,7 @@ def test_time_to_an_error_is_least_at_the_best_step():
     curve = study.Curve(h, 0.5 * h, np.ones_like(h))
     error = 1e-2
     best = h[curve.best(error)]
-    assert best == pytest.approx(error / 0.5 / np.sqrt(3.0), rel=1e-2), (
-        best
-    )  # bias^2 = error^2 / 3 for order one
+    assert best == pytest.approx(error / 0.5 / np.sqrt(3.0), rel=1e-2), best  # bias^2 = error^2 / 3 for order one
     least = curve.times(np.asarray(error), 2.0).min()
     assert least == pytest.approx(2.0 / best / (error**2 * 2 / 3), rel=1e-2), least
     envelope = study._envelope(curve, 1.0, 1.0)

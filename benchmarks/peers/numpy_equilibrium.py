@@ -47,9 +47,7 @@ class EulerMaruyama:
         self.total += self.w[0] / np.sqrt(square) if self.law.linear else self.w[0] ** 2 / square
 
 
-def _plain(
-    law: Law, h: float, w0: np.ndarray, steps: int, every: int, rng: np.random.Generator
-) -> np.ndarray:
+def _plain(law: Law, h: float, w0: np.ndarray, steps: int, every: int, rng: np.random.Generator) -> np.ndarray:
     scheme, z = EulerMaruyama(law, h, w0), np.empty(w0.T.shape)
     for step in range(1, steps + 1):
         scheme.step(rng.standard_normal(out=z))
@@ -58,9 +56,7 @@ def _plain(
     return scheme.total / (steps // every)
 
 
-def _extrapolated(
-    law: Law, h: float, w0: np.ndarray, steps: int, every: int, rng: np.random.Generator
-) -> np.ndarray:
+def _extrapolated(law: Law, h: float, w0: np.ndarray, steps: int, every: int, rng: np.random.Generator) -> np.ndarray:
     fine, coarse = EulerMaruyama(law, h, w0), EulerMaruyama(law, 2.0 * h, w0)
     first, second, both = (np.empty(w0.T.shape) for _ in range(3))
     every = -(-every // 2)

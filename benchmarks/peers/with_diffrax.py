@@ -31,9 +31,7 @@ def flow(case: Flow, threads: int = 2, solver: str = "Tsit5") -> Callable[[], np
 
     def solve(w: jax.Array) -> jax.Array:
         pair = getattr(diffrax, solver)()
-        answer = diffrax.diffeqsolve(
-            term, pair, 0.0, case.end, None, w, stepsize_controller=control, max_steps=None
-        )
+        answer = diffrax.diffeqsolve(term, pair, 0.0, case.end, None, w, stepsize_controller=control, max_steps=None)
         return answer.ys[-1]
 
     parts = case.starts.reshape(devices, -1, *case.starts.shape[1:])

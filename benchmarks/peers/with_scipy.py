@@ -37,9 +37,7 @@ def solve(case: Flow, method: str = "DOP853") -> np.ndarray:
     force = right_hand_side(case.target)
     final = np.empty_like(case.starts)
     for start, end in zip(case.starts, final, strict=True):
-        answer = solve_ivp(
-            force, (0.0, case.end), start.ravel(), method, (case.end,), rtol=case.rtol, atol=case.atol
-        )
+        answer = solve_ivp(force, (0.0, case.end), start.ravel(), method, (case.end,), rtol=case.rtol, atol=case.atol)
         end[:] = answer.y[:, -1].reshape(end.shape)
     return final
 

@@ -47,9 +47,7 @@ class Independent(torchsde.BaseBrownian):
         self._shape = shape
         self.generator = torch.Generator().manual_seed(7)
 
-    def __call__(
-        self, start: Any, end: Any = None, return_U: bool = False, return_A: bool = False
-    ) -> torch.Tensor:
+    def __call__(self, start: Any, end: Any = None, return_U: bool = False, return_A: bool = False) -> torch.Tensor:
         z = torch.randn(self._shape, generator=self.generator, dtype=torch.float64)
         return z.mul_((float(end) - float(start)) ** 0.5)
 
