@@ -67,6 +67,9 @@ def _study_lines(study: dict[str, Any]) -> Iterator[str]:
         cells = (row["methods"][name] for name in methods)
         times = "".join(f"{cell['time']:14.3g}{cell['h']:9.2g}" for cell in cells)
         yield f"  {row['case']:28}{row['exact']:9.5f}{times}"
+    z = [abs(cell["z"]) for row in rows for cell in row["methods"].values() if "z" in cell]
+    if z:
+        yield f"  {len(z)} estimates of ours against exact value + the kernel's bias: largest |z| {max(z):.1f}"
     yield "\nThe peer's time over ours (peers: plain and extrapolated Euler-Maruyama in numpy)"
     yield f"  {'case':28}" + "".join(f"{pair.replace('/', ' / '):>24}" for pair in pairs)
     for row in rows:

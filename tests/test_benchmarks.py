@@ -84,13 +84,11 @@ def test_goals_take_the_best_rival_and_the_worst_case(tmp_path):
             {"name": n, "ratio": 0.5, **timed} for n in ("normals alone: one fused loop", "normals alone: Block(256)")
         ],
     }
+    methods = {name: {"time": 1.0, "h": 0.1} for name in study.METHODS}
+    pairs = [f"{o}/{p}" for o in study.OURS for p in ("plain", "extrapolated")]
     rows = [
-        {
-            "case": c,
-            "exact": 0.5,
-            "ratios": {f"{o}/{p}": v for o in study.OURS for p in ("plain", "extrapolated")},
-        }
-        for c, v in (("easy", 900.0), ("hard", 40.0))
+        {"case": name, "exact": 0.5, "methods": methods, "ratios": dict.fromkeys(pairs, ratio)}
+        for name, ratio in (("easy", 900.0), ("hard", 40.0))
     ]
     results = {"mode": "quick", "machine": report.machine(), "races": {"W2": race}, "study": {"rows": rows}}
     found = {goal.text: goal for goal in goals.goals(results)}
