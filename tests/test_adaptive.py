@@ -1,5 +1,6 @@
 """Adam, AdamW and Lion against their equations, their symmetries, and what they refuse."""
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -8,6 +9,8 @@ from hypothesis.extra.numpy import arrays
 
 import sdetheory as st
 from sdetheory.lanes.random import increments
+from sdetheory.lanes.verbs import draws
+from sdetheory.models.deep_linear_noise import input_noise, label_noise
 
 MODEL, NOISE = st.Rayleigh([0.0, 0.3, -0.5]), st.Isotropic(0.7)
 # no zero coordinate: the sign of a gradient that is zero up to rounding is a matter of rounding
@@ -106,6 +109,43 @@ def test_paths_do_not_depend_on_threads_or_company(rule):
 def test_paths_do_not_depend_on_the_width():
     rule, w0 = RULES[0][0], np.random.default_rng(2).standard_normal((40, 3))
     assert np.array_equal(train(rule, w0, 5), train(rule, w0, 5, width=8))
+
+
+ALL = [
+    st.HeavyBall(0.05, 0.1),
+    st.InnerHeavyBall(0.05, 0.1),
+    st.Nesterov(0.05, 0.1),
+    *(rule for rule, _ in RULES),
+    st.SVAG(0.05, 0.1, 3),
+    st.CoinSVAG(0.05, 0.1, 3),
+    st.SphereSGD(0.05),
+]
+
+
+def problems():
+    """Every model with every noise that fits it, and a start."""
+    mu, network = np.array([0.6, 0.8]), st.deep_linear((1, 2, 1), np.array([[0.7]]))
+    for model in (st.Rayleigh([0.3, -0.2]), st.RayleighQuotient(np.diag([0.3, -0.2])), st.VonMisesFisher(mu, 0.4),
+                  st.Circle(1.0)):  # fmt: skip
+        for noise in (st.Isotropic(0.3), st.Covariance(np.eye(2)), st.GOEBatch(0.3), st.NoisyLinearBatch(0.2),
+                      st.CircleBatch(0.2), st.White(0.3), st.Skewed(st.Isotropic(0.3)), st.NoNoise()):  # fmt: skip
+            yield model, noise, np.array([0.9, -0.4])
+    for noise in (label_noise(network, 0.3), input_noise(network, 0.3), st.White(0.1)):
+        yield network, noise, np.array([0.9, -0.4, 0.5, 0.3])
+
+
+@pytest.mark.skipif(not numba.config.DISABLE_JIT, reason="300 combinations: only where nothing is compiled")
+@pytest.mark.parametrize("rule", ALL, ids=lambda rule: type(rule).__name__)
+def test_every_rule_trains_every_model_under_every_noise(rule):
+    for model, noise, w0 in problems():
+        if isinstance(rule, st.CoinSVAG) and isinstance(noise, st.NoNoise):
+            continue
+        n = draws.python(noise, w0.size)
+        z = increments(0, 0, 0, 2 if isinstance(rule, st.SVAG) else 1, n)
+        ens = st.simulate(model, rule, w0, [1, 4], noise=noise, keep_states=True)
+        assert np.isfinite(ens.states).all() and not np.array_equal(ens.final[0], w0), (rule, model, noise)
+        first = st.evaluate.step(rule, model, noise, w0, z)
+        assert np.array_equal(first, ens.states[0, 0]), (rule, model, noise, first - ens.states[0, 0])
 
 
 @pytest.mark.parametrize(
