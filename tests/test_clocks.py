@@ -70,9 +70,9 @@ def test_not_a_number_stays_one():
 
 
 def gamma_by_formula(s, m, lr, weight_decay, trace):
-    rate = 4 * lr * weight_decay
-    growth = -np.expm1(-rate * s) / rate if rate else s
-    return (m / lr) ** 2 * np.exp(-rate * s) + 2 * trace * growth
+    decay = 4 * lr * weight_decay * s
+    growth = s * (-np.expm1(-decay) / decay if decay else 1.0)
+    return (m / lr) ** 2 * np.exp(-decay) + 2 * trace * growth
 
 
 @given(
@@ -88,6 +88,8 @@ def gamma_by_formula(s, m, lr, weight_decay, trace):
 @example(m=np.sqrt(0.1 * 2.0 / (2 * 0.3)), lr=0.1, weight_decay=0.3, trace=2.0, dt=2.0)
 @example(m=1.3, lr=0.1, weight_decay=1e-12, trace=2.0, dt=1.0)
 @example(m=1.3, lr=0.1, weight_decay=-0.1, trace=0.0, dt=1.0)
+@example(m=1.0, lr=0.125, weight_decay=2.2250738585e-313, trace=0.0, dt=0.5)
+@example(m=1.0, lr=0.125, weight_decay=2.2250738585e-313, trace=1.0, dt=0.5)
 @example(m=0.0011, lr=0.9, weight_decay=0.3, trace=90.0, dt=2.5)
 @pytest.mark.claim("I9", "I10", kind="property")
 def test_t2_clocks_against_quadrature(m, lr, weight_decay, trace, dt):

@@ -76,8 +76,9 @@ def _swelling_clock(m: Any, after: Any, lr: float, decay: float, trace: float, d
 def noise_clock(t: Any, *, lr: float, weight_decay: float, trace: float, square_norm: float) -> Any:
     """A = int_0^t ds / gamma_s for numbers or arrays t; square_norm = |w_0|^2; decay and trace may be 0."""
     t = np.asarray(t, dtype=np.float64)
-    rate = 4.0 * lr * weight_decay
-    y = (lr / square_norm) ** 2 * (np.expm1(rate * t) / rate if rate else t)
+    decay = 4.0 * lr * weight_decay * t  # divided by itself below, so that a subnormal one does no harm
+    swell = np.divide(np.expm1(decay), decay, out=np.ones_like(decay), where=decay != 0.0)
+    y = (lr / square_norm) ** 2 * t * swell
     x = 2.0 * trace * y
     return y * np.divide(np.log1p(x), x, out=np.ones_like(x), where=x > 0.0)
 
