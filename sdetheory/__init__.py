@@ -15,6 +15,9 @@ _HOME = {
     "deep_linear": "models.deep_linear",
     "deep_linear_from_data": "models.deep_linear",
     "scalar_chain": "models.deep_linear",
+    **dict.fromkeys(("Square", "PseudoHuber"), "models.deep_linear"),
+    **dict.fromkeys(("label_noise", "input_noise", "multiplicative_input_noise"), "models.deep_linear_noise"),
+    **dict.fromkeys(("White", "Skewed"), "models.independent_noise"),
     **dict.fromkeys(("Rayleigh", "RayleighQuotient", "VonMisesFisher", "Circle"), "models.scale_invariant"),
     **dict.fromkeys(
         ("NoNoise", "Isotropic", "Covariance", "GOEBatch", "NoisyLinearBatch", "CircleBatch"), "models.noise"

@@ -70,9 +70,14 @@ def loss(model: Any, w: Any) -> float:
 
 
 def diffusion(noise: Any, w: Any) -> np.ndarray:
-    """The matrix G(w) of shape (d, n) with disturbance G z, so that Sigma_w = G G^T; w has shape (d,)."""
+    """The matrix G(w) of shape (d, n) with disturbance G z, so that Sigma_w = G G^T; w has shape (d,).
+
+    Raises ValueError for a noise whose disturbance is not linear in z: it has no such matrix.
+    """
     w = _state(w)
     noise = canonical(noise, w.size)
+    if not getattr(noise, "linear", True):
+        raise ValueError(f"`noise` must be linear in its increments: {type(noise).__name__} is not")
     n, work = verbs.draws.python(noise, w.size), lane_array(verbs.workspace.python(noise, w.size) + 1, WIDTH)
     out, columns = lane_array(w.size, WIDTH), np.empty((w.size, n))
     for first in range(0, n, WIDTH):

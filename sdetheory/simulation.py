@@ -167,6 +167,11 @@ def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.
         raise ValueError(
             f"`noise` must be left out for {type(dynamics).__name__}, which has none: noise={noise}"
         )
+    if "discrete" not in dynamics.calculi and not getattr(noise, "linear", True):
+        raise ValueError(
+            f"`noise` must be linear in its increments for {type(dynamics).__name__}: "
+            f"{type(noise).__name__} is not, use SGD"
+        )
     if getattr(model, "scale_invariant", False) or getattr(noise, "scale_invariant", False):
         checks.start_norm("w0", w0)
     if hasattr(integrator, "check_fits"):

@@ -25,6 +25,7 @@ from sdetheory.models import deep_linear as nets
 from sdetheory.models import deep_linear_noise as net_noise
 from sdetheory.models import noise as noises
 from sdetheory.models import scale_invariant as losses
+from sdetheory.models.independent_noise import Skewed, White
 
 JIT_OFF = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 TOLERANCE = 1e-12
@@ -245,7 +246,9 @@ ADDED = {
     noises.Isotropic: (1, lambda p: noises.Isotropic(abs(p[0])), lambda w, p: systems.isotropic(w, p[0])),
     noises.Covariance: (6, lambda p: noises.Covariance(np.reshape(p, (-1, 2))),
                         lambda w, p: systems.projected(w, sp.Matrix(3, 2, p) * sp.Matrix(3, 2, p).T)),
+    White: (1, lambda p: White(abs(p[0])), lambda w, p: p[0] ** 2 * sp.eye(len(w))),
 }  # fmt: skip
+WRAPPERS = {Skewed}  # tested against the noise they wrap
 
 
 def twins(draw_from):
@@ -278,7 +281,35 @@ def test_every_model_has_a_symbolic_twin():
 
 
 def test_every_noise_has_a_symbolic_twin():
-    assert registered(verbs.disturb) == {noise.plugin for _, noise in BATCHES} | set(ADDED)
+    assert registered(verbs.disturb) == {noise.plugin for _, noise in BATCHES} | set(ADDED) | WRAPPERS
+
+
+@given(arrays(float, 3, elements=numbers))
+@example(np.array([1.0, -1.0, 0.0]))
+@settings(max_examples=10)
+def test_skewed_noise_is_its_noise_at_skewed_increments(z):
+    w, model = np.array([0.7, -0.2, 0.4]), losses.Rayleigh(np.array([0.0, 0.3, 1.0]))
+    run = lambda noise, z: evaluate.step(TrainingStep(), model, noise, w, z, lr=0.3, weight_decay=0.1)
+    got, wanted = run(Skewed(noises.Isotropic(0.5)), z), run(noises.Isotropic(0.5), (z**2 - 1) / np.sqrt(2))
+    ok, why = close(got, wanted)
+    assert ok, why
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        Skewed(noises.Isotropic(0.5)),
+        net_noise.input_noise(nets.scalar_chain(2), 0.3),
+        net_noise.label_noise(nets.deep_linear((1, 1), [[1.0]], nets.PseudoHuber()), 0.3),
+    ],
+    ids=lambda noise: type(noise).__name__,
+)
+def test_noise_that_is_not_linear_in_its_increments_has_no_diffusion_and_no_sde(noise):
+    with pytest.raises(ValueError, match=r"`noise` must be linear in its increments"):
+        evaluate.diffusion(noise, [0.3, 0.4])
+    with pytest.raises(ValueError, match=r"`noise` must be linear in its increments for WeightDecaySDE"):
+        sde = sdetheory.WeightDecaySDE(0.1, 0.1)
+        sdetheory.simulate(losses.Rayleigh(np.zeros(2)), sde, [0.3, 0.4], [1.0], noise=noise)
 
 
 @twins(MODELS)

@@ -32,7 +32,9 @@ from sdetheory.statistics import fit_order
 for _found in pkgutil.iter_modules(sdetheory.integrators.__path__):
     importlib.import_module(f"sdetheory.integrators.{_found.name}")
 
-REGISTERED = sorted((c for c in step.kernels if c.__module__.startswith("sdetheory.")), key=lambda c: c.__name__)
+REGISTERED = sorted(
+    (c for c in step.kernels if c.__module__.startswith("sdetheory.integrators")), key=lambda c: c.__name__
+)
 STOCHASTIC = [c for c in REGISTERED if getattr(c(), "calculus", None) not in ("ode", "discrete")]
 ONE_STATE = [c for c in STOCHASTIC if c is not Richardson]
 NEEDS_ISOTROPIC = (StrangGeodesic, StrangAveraged)

@@ -13,7 +13,7 @@ from sdetheory import checks
 from sdetheory.lanes.products import multiply
 from sdetheory.lanes.vector import load, store
 from sdetheory.lanes.verbs import disturb, draws, workspace
-from sdetheory.models.deep_linear import DeepLinear, slope
+from sdetheory.models.deep_linear import DeepLinear, Square, slope
 from sdetheory.models.sweep import Sweep, build_sweep, lay_inputs
 
 
@@ -24,6 +24,11 @@ class LabelNoise(NamedTuple):
     residual_loss: Any
     scale: float
     sigma: float
+
+    @property
+    def linear(self) -> bool:
+        """Is the disturbance linear in the increments, G(w) z?  For the square loss."""
+        return isinstance(self.residual_loss, Square)
 
 
 class InputNoise(NamedTuple):
@@ -38,6 +43,7 @@ class InputNoise(NamedTuple):
     places: np.ndarray  # (draws,) rows of X~ in the workspace that are disturbed
     levels: np.ndarray  # (draws,) standard deviations
     columns: int  # n: columns of X~
+    linear = False  # quadratic in the increments: there is no G(w)
 
 
 def label_noise(model: DeepLinear, sigma: float) -> LabelNoise:

@@ -28,6 +28,7 @@ class Skewed(NamedTuple):
     """
 
     noise: Any
+    linear = False  # in the increments: the square is not
 
     @property
     def scale_invariant(self) -> bool:
