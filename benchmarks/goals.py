@@ -37,7 +37,8 @@ def _races(races: dict[str, Any]) -> Iterator[Goal]:
                 yield Goal(f"{name} against {rival['name']}", rival["ratio"], 5.0, 10.0)
             for prefix in ("normals alone: one", "normals alone: Block"):
                 row = next(row for row in race["limits"] if row["name"].startswith(prefix))
-                yield Goal(f"{name}, share of {row['name']}", row["ratio"], 0.45, 0.65, "")
+                text = f"{name}, share of {row['name']} (processor time)"
+                yield Goal(text, row["processor_ratio"], 0.45, 0.65, "")
     if "W1" in races:
         if rival := _best(races["W1"], "numbalsoda"):
             yield Goal(f"W1 against {rival['name']}", rival["ratio"], 4.0, 6.0)

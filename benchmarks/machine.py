@@ -152,4 +152,4 @@ LIMITS = {
     "normals alone: Philox": lambda case, threads=2: own(case, threads, Philox()),
     "normals alone: numpy SFC64": numpy_sfc64,
 }
-LIMIT_SHARE = {name: 0.1 if "numpy" in name else 0.3 for name in LIMITS}
+LIMIT_SHARE = {name: 0.05 if "numpy" in name else 0.2 for name in LIMITS}

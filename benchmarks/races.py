@@ -55,7 +55,7 @@ def race(name: str, quick: bool = False, repeats: int = 5, tick: Tick = lambda t
     limits: list[dict[str, Any]] = []
     if isinstance(case, NormalisedSDE):
         for limit, prepare in LIMITS.items():
-            part = LIMIT_SHARE[limit] / (5 if quick else 1)
+            part = LIMIT_SHARE[limit] / (4 if quick else 1)
             calls[limit] = (prepare(case.part(part)), part)
             limits.append({"name": limit, "share": part})
     share = CANDIDATE_SHARE[name][quick]
@@ -74,7 +74,6 @@ def race(name: str, quick: bool = False, repeats: int = 5, tick: Tick = lambda t
 
 def speed_up(name: str, quick: bool = False, repeats: int = 5) -> dict[str, float]:
     """Time on one thread over time on two, alternating."""
-    share = CANDIDATE_SHARE[name][quick] * (0.5 if not quick else 1.0)
-    case = workload(name).part(share)
+    case = workload(name).part(CANDIDATE_SHARE[name][quick])
     ratio = alternate(PREPARE[name](case, 1), PREPARE[name](case, 2), repeats)
     return {"ratio": ratio.median, "low": ratio.low, "high": ratio.high}

@@ -51,7 +51,8 @@ def _race_lines(name: str, race: dict[str, Any]) -> Iterator[str]:
             yield f"{start}  {row['status']}"
             continue
         spread = f"{row['low']:.3g}-{row['high']:.3g}"
-        end = f"{row['ratio']:8.3g}{spread:>14}{row['processor_ratio']:10.3g}"
+        processor = "" if "processes" in row["name"] else f"{row['processor_ratio']:.3g}"
+        end = f"{row['ratio']:8.3g}{spread:>14}{processor:>10}"
         speed = f"  {row['normals_per_second'] / 1e6:.0f} M/s" if "normals_per_second" in row else ""
         yield f"{start}{row['share']:9.3g}{row['seconds']:10.3g}{end}{speed}"
     if "normals_per_second" in ours:

@@ -40,15 +40,15 @@ class Rival(NamedTuple):
 def _sde(others: float) -> tuple[Rival, ...]:
     """The peers of an SDE workload; `others` scales the quick share of all but numpy and jax."""
     return (
-        Rival("numpy, SFC64, 2 threads", "numpy", "with_numpy", "normalised_sde", 0.5, 0.05),
+        Rival("numpy, SFC64, 2 threads", "numpy", "with_numpy", "normalised_sde", 0.25, 0.05),
         Rival("jax, scan", "jax", "with_jax", "normalised_sde", 0.1, 0.02),
         Rival("diffrax, UnsafeBrownianPath", "diffrax", "with_diffrax", "normalised_sde", 0.1, 0.02 * others,
               {"path": "UnsafeBrownianPath"}),
-        Rival("diffrax, VirtualBrownianTree", "diffrax", "with_diffrax", "normalised_sde", 0.002, 0.0,
+        Rival("diffrax, VirtualBrownianTree", "diffrax", "with_diffrax", "normalised_sde", 0.001, 0.0,
               {"path": "VirtualBrownianTree"}),
-        Rival("torchsde, own increments", "torchsde", "with_torchsde", "normalised_sde", 0.05, 0.005 * others,
+        Rival("torchsde, own increments", "torchsde", "with_torchsde", "normalised_sde", 0.04, 0.005 * others,
               {"path": "independent"}),
-        Rival("torchsde, BrownianInterval", "torchsde", "with_torchsde", "normalised_sde", 0.03, 0.0,
+        Rival("torchsde, BrownianInterval", "torchsde", "with_torchsde", "normalised_sde", 0.02, 0.0,
               {"path": "interval"}),
     )  # fmt: skip
 
@@ -67,4 +67,4 @@ RIVALS = {
     "W2": _sde(others=1.0),
     "W3": _sde(others=0.0),
 }
-CANDIDATE_SHARE = {"W1": (1.0, 1.0), "W1b": (0.25, 0.02), "W2": (1.0, 0.1), "W3": (1.0, 0.1)}
+CANDIDATE_SHARE = {"W1": (1.0, 1.0), "W1b": (0.25, 0.02), "W2": (0.3, 0.1), "W3": (0.3, 0.1)}
