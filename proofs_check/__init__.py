@@ -17,11 +17,9 @@ from proofs_check.vectors import Gram, Vector, letters
 from proofs_check.words import matrices, trace, vanish
 
 THEORIES = (
-    "scale_invariance", "norm_equation", "equilibrium", "finite_steps", "sphere_models", "chain",
-    "imbalance", "noisy_layers",
-    "modes",
-    "batch_norm",
-    "bounds",
+    "scale_invariance", "norm_equation", "equilibrium", "finite_steps", "sphere_models", "rotation",
+    "relaxation", "lion", "exponential_rates", "validity", "auto_tuning", "slow_time", "chain",
+    "imbalance", "noisy_layers", "modes", "batch_norm", "weight_rescaling", "regularity", "bounds",
 )  # fmt: skip
 __all__ = [
     "CLAIMS", "THEORIES", "Claim", "Derivation", "Given", "Gram", "Ito", "Outcome", "Undecided", "Vector",

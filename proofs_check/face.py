@@ -44,4 +44,4 @@ class Face:
         moved = (
             self.expr.subs({sp.Symbol(name): value for name, value in values.items()}, simultaneous=True) ** n
         )
-        return sp.nan if moved.has(sp.zoo, sp.nan) else self.reader.form(moved).expr
+        return sp.nan if moved.has(sp.zoo, sp.nan, sp.I) else self.reader.form(moved).expr

@@ -1,4 +1,4 @@
-"""Proofs about SGD with finite steps at equilibrium: fixed point, turn, fluctuations, momentum."""
+"""Proofs about SGD with finite steps at equilibrium: fixed point, turn, fluctuations, energy balance."""
 
 import sympy as sp
 
@@ -8,7 +8,7 @@ from proofs_check.face import Face
 from proofs_check.judge import given, zero
 from proofs_check.normalised import HALF, LLA, SMD, Checks, claim, g, norm_map, product, w
 from proofs_check.systems import R, sgd_step, weight_decay_sde
-from proofs_check.vectors import Gram, letters
+from proofs_check.vectors import Gram
 from sdetheory.predictions import intrinsic_lr as predicted
 from sdetheory.predictions.intrinsic_lr import (
     gamma_now,
@@ -104,37 +104,6 @@ def stationary_identity(tangent: bool = True, stationary: bool = True) -> Checks
     mean = affine.subs({s: mean_square, q: mean_fourth})
     yield obeys(
         "mean", predicted.stationary_mean_gamma, lambda f: [mean.subs(gamma_now, f.value) - f.value - change]
-    )
-
-
-@claim(
-    "I37",
-    "heavy-ball momentum: cos of the turn 1 - lr wd/(1 + alpha), and the stationary norm",
-    "any dimension, second moments of the stationary law",
-    SMD + "; exact form",
-    given=["the second moments of the stationary law are finite"],
-)
-def momentum(past_tangent: bool = True, stationary: bool = True) -> Checks:
-    """Second moments A = E|w|^2 and C = E<w_t, w_(t-1)> under w' = (1 + alpha - lr wd) w - alpha w_old -
-    lr g."""
-    alpha = predicted.momentum
-    A, C, G = sp.symbols("A C G")
-    now, old = letters("now old")
-    known = {"now_now": A, "old_old": A, "now_old": C, "g_g": G, "g_now": 0} | (
-        {"g_old": 0} if past_tangent else {}
-    )
-    E = Gram(**known)
-    following = sgd_step(now, g, lr, weight_decay) + alpha * (now - old)
-    turn_balance, norm_balance = E(following, now) - C, E(following, following) - A
-    # alpha 1/2, lr wd 1/2: C = 2A/3, and A stays for lr^2 G = 5A/12
-    example = {alpha: HALF, lr: 1, weight_decay: HALF, A: 12, C: 8, G: 5, sp.Symbol("<g,old>"): 0}
-    modulo = given([turn_balance, norm_balance], example, nonzero=[lr, 1 + alpha]) if stationary else ()
-    yield obeys("cosine", predicted.momentum_turn_cosine, lambda f: [f.value * A - C], modulo)
-    yield obeys(
-        "norm",
-        predicted.momentum_equilibrium_squared_norm,
-        lambda f: [f.power(2, unit_squared_gradient=G * A) - A**2],
-        modulo,
     )
 
 

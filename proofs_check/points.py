@@ -148,15 +148,19 @@ def solve(relations: tuple[sp.Expr, ...], avoided: tuple[sp.Expr, ...]) -> list[
 
 
 def _roots(relations: Sequence[sp.Expr], avoided: tuple[sp.Expr, ...]) -> list[Step] | None:
-    """The first relation solved as x^q = rational for a letter that no other relation has."""
-    first, rest = relations[0], tuple(relations[1:])
-    for letter in sorted(first.free_symbols - set().union(*(r.free_symbols for r in rest)), key=_roots_first):
-        poly = sp.Poly(first, letter)
-        if len(poly.terms()) == 2 and poly.terms()[-1][0] == (0,):
-            tail = solve(rest, avoided)
-            if tail is not None and not {s.letter for s in tail} & first.free_symbols:
-                a, b = poly.LC(), -poly.coeff_monomial(1)
-                return [*tail, _step(letter, poly.degree(), b, a)]
+    """A relation solved as x^q = rational for a letter that no other relation has: computed last, so that
+    roots of roots are solved from the inside.
+    """
+    for i, relation in enumerate(relations):
+        rest = (*relations[:i], *relations[i + 1 :])
+        others = set().union(*(r.free_symbols for r in rest))
+        for letter in sorted(relation.free_symbols - others, key=_roots_first):
+            poly = sp.Poly(relation, letter)
+            if len(poly.terms()) == 2 and poly.terms()[-1][0] == (0,):
+                tail = solve(rest, avoided)
+                if tail is not None:
+                    a, b = poly.LC(), -poly.coeff_monomial(1)
+                    return [_step(letter, poly.degree(), b, a), *tail]
     return None
 
 

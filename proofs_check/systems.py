@@ -32,6 +32,23 @@ def sgd_step(w: Any, gradient: Any, lr: Any, weight_decay: Any) -> Any:
     return (1 - lr * weight_decay) * w - lr * gradient
 
 
+def momentum_step(
+    w: Any, v: Any, gradient: Any, lr: Any, weight_decay: Any, momentum: Any
+) -> tuple[Any, Any]:
+    """v' = momentum v + h, w' = w - lr v', h = g + wd w: heavy ball, the lr outside the buffer."""
+    buffer = momentum * v + (gradient + weight_decay * w)
+    return w - lr * buffer, buffer
+
+
+def nesterov_step(
+    w: Any, v: Any, gradient: Any, lr: Any, weight_decay: Any, momentum: Any
+) -> tuple[Any, Any]:
+    """v' = momentum v + h, w' = w - lr (h + momentum v'), h = g + wd w."""
+    push = gradient + weight_decay * w
+    buffer = momentum * v + push
+    return w - lr * (push + momentum * buffer), buffer
+
+
 def flow_rate(w: Any, gradient: Any, weight_decay: Any) -> Any:
     """dw/dt = -grad L(w) - wd w."""
     return -gradient - weight_decay * w

@@ -1,7 +1,7 @@
 """Claims that have no certificate here, with their status: so that the table of claims is complete.
 
-`unproved`: no certificate; the table of claims shows whether a simulation supports it. `conjecture`: an
-empirical statement of a paper about real networks.
+`unproved`: no certificate; the table of claims shows whether a simulation supports it. `supported`: measured,
+and why no certificate. `conjecture`: an empirical statement of a paper about real networks.
 """
 
 UNPROVED = {
@@ -11,16 +11,26 @@ UNPROVED = {
         "fast equilibrium: the law of the network function forgets its start in O(1/(lr wd)) steps",
     ),
     "I24": ("conjecture", "final accuracy depends on lr wd of the last equilibrated phase alone"),
-    "I26": ("unproved", "full-batch GD destabilises when the effective lr times the sharpness exceeds 2"),
-    "I32": ("unproved", "circle toy: even gap near 4 lr wd, odd gap exponentially small in (lr wd)^(-1/2)"),
+    "I26": (
+        "supported",
+        "full-batch GD on networks destabilises where the effective lr times the sharpness exceeds 2, until wd "
+        "is off: I25 proves it for the circle, a network has no formula for its sharpness",
+    ),
     "I33": (
         "supported",
-        "mixing time in parameter space is exponential in (lr wd)^(-1/2) after normalisation",
+        "mixing time in parameter space is exponential in (lr wd)^(-1/2) with several minima: I32 proves the "
+        "exponent on the circle given Kramers, other landscapes are measured",
     ),
-    "I39": ("unproved", "Lion turns by sqrt(pi/2) sqrt(2 lr wd) times a function of its betas"),
-    "I46": ("unproved", "SVAG has weak error O(1/l) at fixed lr"),
-    "I51": ("unproved", "the slow direction on the manifold of minimisers mixes in O(1/(lr wd)) steps"),
-    "I52": ("unproved", "GD with weight decay follows the sharpness flow at the edge of stability"),
+    "I46": (
+        "supported",
+        "SVAG has weak error O(1/l) at fixed lr: I45 proves the moments of a step; the passage from steps to "
+        "paths is the theorem of Milstein and Talay",
+    ),
+    "I51": (
+        "supported",
+        "the slow direction on the manifold of minimisers mixes in O(1/(lr wd)) steps: I50 proves the clock; "
+        "the limit process is Katzenberger's theorem",
+    ),
     "I54": ("conjecture", "three regimes of training on the sphere with a fixed effective lr"),
     "D12": ("unproved", "GD on two layers: ln(D_inf/D_0) = -lr I + O(lr^2)"),
     "D13": (

@@ -41,8 +41,7 @@ FIXED_SCALES = {
 }  # fmt: skip
 
 RANGES = {"momentum": (0.01, 0.05)}  # small: real roots of the exponential learning rate
-NOT_RATIONAL = {"vmf_mean", "lion_rotation", "lion_linear_squared_norm", "lion_equilibrium_squared_norm",
-                "lion_turn_cosine"}  # fmt: skip
+NOT_RATIONAL = {"vmf_mean"}
 
 
 def scale(unit, scales):

@@ -28,6 +28,8 @@ class LetterForm:
         """The derivation table d/d(symbol): every letter's rate of change, rational in the letters."""
         table: dict[sp.Symbol, sp.Expr] = {symbol: sp.S.One}
         for letter, meaning in self.meanings.items():  # inner letters come first
+            if meaning is sp.pi:
+                continue
             inner = sp.Add(*(sp.diff(meaning.args[0], x) * rate for x, rate in table.items()))
             table[letter] = _rate(letter, meaning, inner)
         return table
@@ -38,7 +40,7 @@ class LetterForm:
 
 
 def letter_form(expr: sp.Expr) -> LetterForm:
-    """Replace exponentials, roots, logarithms and symbolic powers of `expr` by letters."""
+    """Replace exponentials, roots, logarithms, symbolic powers and pi in `expr` by letters."""
     return Reader([expr]).form(expr)
 
 
@@ -117,6 +119,8 @@ class Reader:
     def read(self, node: sp.Expr) -> sp.Expr:
         if node.is_Symbol or node.is_Rational:
             return node
+        if node is sp.pi:  # transcendental: what holds for it holds for a letter
+            return self.letter(node, "pi")
         if isinstance(node, sp.exp):
             return self.exponential(sp.expand(node.exp))
         if isinstance(node, sp.log):

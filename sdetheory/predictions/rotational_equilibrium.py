@@ -98,7 +98,7 @@ ema_turn_cosine = _rescaled(
     (keep + beta1) / (1 + keep * beta1), "1", _KOSSON, latex_name=r"\cos\Delta_*", where=_decays,
 )  # fmt: skip
 ema_effective_step = _rescaled(
-    "ema_effective_step", "lr times the root mean square of u over the norm at equilibrium: sine of the turn",
+    "ema_effective_step", "lr times the part of u across w over the norm, root mean squares: sine of the turn",
     sp.sqrt((1 - keep**2) * (1 - beta1**2)) / (1 + keep * beta1), "1", _KOSSON, latex_name=r"\sin\Delta_*",
     where=(*_decays, *_averages),
 )  # fmt: skip
