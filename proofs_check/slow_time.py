@@ -7,12 +7,21 @@ from proofs_check.against import equal, obeys
 from proofs_check.field import Derivation
 from proofs_check.judge import given, zero
 from proofs_check.normalised import HALF, LLA, Checks, claim, g, product, w
+from proofs_check.spectrum import gap_enclosed
 from proofs_check.systems import sgd_step
 from proofs_check.vectors import Gram, letters
 from sdetheory.predictions import exponential_lr, intrinsic_lr
 from sdetheory.predictions.intrinsic_lr import lr, step_lr, trace, unit_squared_gradient, weight_decay
 
 _x = sp.Symbol("x")  # lr wd, the small number
+_GAPS = tuple(
+    (odd, sp.Rational(le), sp.Rational(low), sp.Rational(high))
+    for odd, le, low, high in (
+        (False, "1/100", "4.332", "4.333"), (True, "1/100", "0.4626", "0.4627"),
+        (False, "1/1000", "7.211", "7.212"), (True, "1/1000", "0.05749", "0.05750"),
+        (False, "1/10000", "25.954", "25.955"), (True, "1/10000", "0.00001250", "0.00001251"),
+    )
+)  # fmt: skip
 
 
 @claim(
@@ -106,7 +115,7 @@ def sharpness_flow(edge: bool = True, at_rest: bool = True) -> Checks:
 @claim(
     "I32",
     "circle: even observables relax at 4 lr wd without loss; antipodes mix at (4 etae h/pi) e^(-beta h)",
-    "leading order at low lr wd (Kramers); the even rate exactly at h = 0",
+    "leading order at low lr wd (Kramers); the even rate exactly at h = 0; both gaps enclosed at three lr wd",
     "derived; Kramers 1940",
     given=["Kramers: a well is left over a barrier at rate sqrt(V''|V''_top|)/(2 pi) e^(-height/D)"],
     latex=r"\Delta_{\rm odd}\simeq\tfrac{4\eta_eh}{\pi}e^{-\beta h},\quad\beta h=h\sqrt{2/(\eta\lambda)}",
@@ -140,3 +149,6 @@ def circle_gaps(isotropic: bool = True, two_barriers: bool = True) -> Checks:
         lambda f: [f.power(2, dimension=2) * h**2 - (height / diffusion) ** 2],
         given([speed**2 - rest], {speed: 1, lr: 1, weight_decay: 2, noise: 2, trace: 4}),
     )
+    for odd, le, low, high in _GAPS:
+        name = f"{'odd' if odd else 'even'} gap/(lr wd) in ({low}, {high}) at h = 1/10, lr wd = {le}"
+        yield gap_enclosed(name, odd, sp.Rational(1, 10), le, low, high)

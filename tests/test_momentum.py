@@ -9,6 +9,7 @@ from hypothesis import strategies as some
 from hypothesis.extra.numpy import arrays
 
 import sdetheory as st
+from proofs_check import systems
 from sdetheory.dynamics import Piecewise
 from sdetheory.predictions import exponential_lr as growth
 
@@ -70,6 +71,23 @@ def test_steps_are_the_written_ones(rule, move):
     for path in range(2):
         error = np.abs(states[path] - by_hand(rule, w0[path], path, move)).max()
         assert error < 1e-13, (rule, path, error)
+
+
+PROVED = [
+    (st.HeavyBall(0.2, 0.3, 0.7), systems.momentum_step),
+    (st.Nesterov(0.2, 0.3, 0.7), systems.nesterov_step),
+]
+
+
+@pytest.mark.parametrize(("rule", "step"), PROVED, ids=lambda v: getattr(v, "__name__", type(v).__name__))
+def test_the_proved_steps_are_the_simulated_ones(rule, step):
+    def move(rule, t, w, g, memory):
+        w, memory["v"] = step(w, memory.get("v", 0.0), g, rule.lr, rule.weight_decay, rule.momentum)
+        return w
+
+    w0 = np.array([[1.0, -0.4, 0.7]])
+    error = np.abs(train(rule, w0, 6)[0] - by_hand(rule, w0[0], 0, move)).max()
+    assert error < 1e-13, (rule, error)
 
 
 @given(w0=starts, lr=rates, wd=decays, momentum=momenta)
