@@ -1,6 +1,7 @@
 """Proofs about relaxation to rotational equilibrium: SGD, momentum, AdamW and Lion, Adam with L2."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import sympy as sp
 
@@ -12,7 +13,7 @@ from proofs_check.normalised import HALF, SMD, Checks, claim, g, norm_map, produ
 from proofs_check.rotation import KOSSON, at_rest, keep, leading
 from proofs_check.systems import R, sgd_step
 from proofs_check.vectors import Gram, letters
-from sdetheory.predictions import intrinsic_lr
+from sdetheory.predictions import Prediction, Quantity, intrinsic_lr
 from sdetheory.predictions import rotational_equilibrium as theory
 from sdetheory.predictions.intrinsic_lr import lr, trace, unit_squared_gradient, weight_decay
 from sdetheory.predictions.rotational_equilibrium import beta2, dimension, momentum, multiplier
@@ -70,11 +71,13 @@ def _with_memory(forgetting: bool) -> Checks:
     growth = lr**2 * dimension * (trace / R) / _v
     decoupled, coupled = 2 * product * R, 2 * product * R / _size
     rest = {R: sp.solve(growth.subs(_v, trace / R) - decoupled, R)[0]}
+    rate = sp.Symbol("rate")
+    polynomial = sp.cancel(_determinant((growth - decoupled, _recall(forgetting)), rate).subs(rest))
     yield obeys(
         "AdamW with memory",
         theory.adamw_relaxation_rate,
         lambda f: [
-            _determinant((growth - decoupled, _recall(forgetting)), f.value).subs(rest),
+            polynomial.subs(rate, f.value),
             f.at(beta2=1, lr=1, weight_decay=1),  # the slow one of the two: nothing is forgotten
         ],
     )
@@ -111,12 +114,20 @@ def _adam(growth: sp.Expr, coupled: sp.Expr, forgetting: bool) -> Checks:
     along = Derivation({R: 1, _size: -_size / (2 * R), _v: -_v / R})
     slope = along(growth - coupled).subs(at).subs(at).subs(rest)
     yield obeys("Adam, short memory", theory.adam_relaxation_rate, lambda f: [f.at(**all_positive) + slope])
-    recall = _recall(forgetting)
+    rate = sp.Symbol("rate")
+    drift = growth - coupled, _recall(forgetting)
+    polynomial = sp.cancel(_determinant(drift, rate).subs(at).subs(at).subs(rest))
+    per_product = {"size": intrinsic / product}
     yield obeys(
         "Adam with memory",
-        theory.adam_memory_relaxation_rate,
-        lambda f: [
-            _determinant((growth - coupled, recall), f.at(**all_positive)).subs(at).subs(at).subs(rest),
-            f.at(beta2=1, lr=1, weight_decay=HALF, trace=1, dimension=1),
-        ],
+        _with_size(theory.adam_memory_relaxation_rate),
+        lambda f: [polynomial.subs(rate, f.at(**per_product)), f.at(beta2=1, size=1 / product)],
     )
+
+
+def _with_size(prediction: Prediction) -> Prediction:
+    """The prediction with its intrinsic lr written lr wd size: the root in it as an argument."""
+    (root,) = (x for x in theory.adam_intrinsic_lr.expr.args if x.is_Pow and x.exp == HALF)
+    two, size = sp.cbrt(2), Quantity("size", "1", "lambda_e over lr wd")
+    expr = prediction.expr.subs(root, two * size.symbol)
+    return replace(prediction, expr=expr, quantities=(*prediction.quantities, size))
