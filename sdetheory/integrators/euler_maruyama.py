@@ -1,12 +1,14 @@
 """The explicit one-step maps in R^d: Euler-Maruyama for the weight-decay SDE, and the discrete training step.
 
-State: w and |w|^2, carried along so that models and noises need not sum it again.
+State: w and |w|^2, carried along so that models and noises need not sum it again.  Where nobody asks for it
+(no noise, and a model that fills its gradient) it is not: the sum is one chain of additions, which the rest of
+the step would wait for.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numba.extending import overload
 
 from sdetheory.lanes.vector import constant, fma, load, store
 from sdetheory.lanes.verbs import (
@@ -14,11 +16,13 @@ from sdetheory.lanes.verbs import (
     coordinate_noise,
     encode,
     extra,
+    gradient,
     prepare,
     prepare_noise,
     step,
     workspace,
 )
+from sdetheory.models.noise import NoNoise
 
 
 class EulerMaruyama(NamedTuple):
@@ -40,9 +44,29 @@ class TrainingStep(NamedTuple):
     calculus = "discrete"
 
 
-@njit(error_model="numpy")
 def _move(model, noise, keep, drift, diffusion, y, z, work):
-    """w <- keep w + drift grad L(w) + diffusion G(w) z, in one pass over the coordinates."""
+    """w <- keep w + drift grad L(w) + diffusion G(w) z: the form is chosen by the classes, at compile time."""
+    descends = type(noise) is NoNoise and not (prepare.has(model) or coordinate.has(model))
+    (_descend if descends else _move_with_norm)(model, noise, keep, drift, diffusion, y, z, work)
+
+
+@overload(_move, jit_options={"error_model": "numpy"})
+def _chosen_move(model, noise, keep, drift, diffusion, y, z, work):
+    own = prepare.has_for_good(model.instance_class) or coordinate.has_for_good(model.instance_class)
+    return _descend if noise.instance_class is NoNoise and not own else _move_with_norm
+
+
+def _descend(model, noise, keep, drift, diffusion, y, z, work):
+    """w <- keep w + drift grad L(w) for a model that fills its gradient; |w|^2 stays that of the start."""
+    d = y.size - 1
+    w, f = y[:d], work[:d]
+    gradient(model, w, f, work[2 * d :])
+    for i in range(d):
+        store(w, i, fma(keep, load(w, i), drift * load(f, i)))
+
+
+def _move_with_norm(model, noise, keep, drift, diffusion, y, z, work):
+    """The same with pointwise models and noises, in one pass over the coordinates."""
     d = y.size - 1
     w, f, g, rest = y[:d], work[:d], work[d : 2 * d], work[2 * d :]
     q = load(y, d)

@@ -86,6 +86,11 @@ class Verb:
         """Did the plug-in's class register its own kernel?"""
         return type(plugin) in self.kernels
 
+    def has_for_good(self, cls: type) -> bool:
+        """Did the class register its own kernel?  Asked while compiling: it cannot do so any more."""
+        self.settled.add(cls)
+        return cls in self.kernels
+
     def kernel(self, cls: type) -> Callable:
         """The jitted kernel that serves the class."""
         kernel = self.kernels.get(cls, self.default)
