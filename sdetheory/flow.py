@@ -103,7 +103,7 @@ def _run(
 ) -> None:
     """Share the members among threads in chunks of at most `ROUNDS` a lane."""
     label, lock, members = tag(integrator, model, *observers), threading.Lock(), len(w0)
-    scratch = workspace.python(model, w0.shape[1]) + 1
+    scratch = max(workspace.python(plugin, w0.shape[1]) for plugin in (model, *observers)) + 1
 
     def integrate(first: int, last: int) -> None:
         memory = make_memory(w0.shape[1], len(observers), scratch, width)

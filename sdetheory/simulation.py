@@ -56,6 +56,7 @@ def simulate(
     Raises ValueError for invalid input, TypeError for a plug-in without the kernel it needs, Diverged when
     every path became non-finite (a part of the paths is marked in the result instead).
     """
+    _check_kinds(model, dynamics, noise, integrator)
     w0 = _starts(w0, paths)
     d = w0.shape[1]
     model, noise = canonical(model, d), canonical(noise, d)
@@ -121,6 +122,17 @@ def simulate(
     )
 
 
+def _check_kinds(model: Any, dynamics: Any, noise: Any, integrator: Any) -> None:
+    """Raises TypeError for something that is not of the kind its argument names."""
+    for name, value, like in (("model", model, "Rayleigh(a)"), ("noise", noise, "Isotropic(sigma)")):
+        if isinstance(value, type) or not hasattr(value, "_fields"):
+            raise TypeError(f"`{name}` must be a plug-in such as {like}: {name}={value!r}")
+    if integrator is not None and (isinstance(integrator, type) or not hasattr(integrator, "_fields")):
+        raise TypeError(f"`integrator` must be a plug-in such as EulerMaruyama(): integrator={integrator!r}")
+    if isinstance(dynamics, type) or not hasattr(dynamics, "calculi"):
+        raise TypeError(f"`dynamics` must be a training rule such as SGD(lr=0.1): dynamics={dynamics!r}")
+
+
 def _starts(w0: Any, paths: int | None) -> np.ndarray:
     """w0 as (paths, d)."""
     w0 = checks.finite("w0", w0)
@@ -128,7 +140,7 @@ def _starts(w0: Any, paths: int | None) -> np.ndarray:
         raise ValueError(f"`w0` must have shape (d,) or (paths, d), not empty: it has shape {w0.shape}")
     if w0.ndim == 1:
         return np.ascontiguousarray(
-            np.broadcast_to(w0, (checks.integer("paths", paths or 1, least=1), w0.size))
+            np.broadcast_to(w0, (checks.integer("paths", 1 if paths is None else paths, least=1), w0.size))
         )
     if paths is not None and paths != len(w0):
         raise ValueError(f"`paths` must be the number of rows of `w0`: paths={paths}, w0 has {len(w0)}")

@@ -46,7 +46,8 @@ NOTHING, END, INSIDE = 0, 1, 2  # what is due: nothing, the end of a step, a tim
 
 
 class Memory(NamedTuple):
-    """What the W lanes work on: HEAD rows, the vectors, what the observers saw, and the model's workspace."""
+    """What the W lanes work on: HEAD rows, the vectors, what the observers saw, and a workspace shared by model
+    and observers."""
 
     lanes: np.ndarray  # (rows,) lane array
     rows: np.ndarray  # (rows, W) the same memory, number by number
@@ -79,7 +80,7 @@ def _group(memory, first, last):
 
 @njit(inline="always")
 def _work(memory):
-    """The model's workspace."""
+    """The workspace of the model and of the observers, one at a time."""
     return memory.lanes[HEAD + SEEN * memory.d + memory.observers :]
 
 
@@ -306,7 +307,7 @@ def _deliver(dense, observers, ts, memory, results):
             interpolate(y, fraction, output, shown)
         for i in range(memory.d):
             store(shown, i, select(fraction == 1.0, load(new, i), load(shown, i)))
-        record(observers, shown, memory.lanes, HEAD + SEEN * memory.d)
+        record(observers, shown, memory.lanes, HEAD + SEEN * memory.d, _work(memory))
         for lane in range(memory.rows.shape[1]):
             if memory.rows[DUE, lane] > 0.5:
                 _write(memory, results, lane)
