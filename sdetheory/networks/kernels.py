@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from sdetheory.lanes.cache import on_disk
+
 
 def _compiled(function: Callable, **options: Any) -> Callable:
-    """Jit with a disk cache (no kernel here calls another file), or without where none can be written."""
-    try:
-        return njit(cache=True, nogil=True, error_model="numpy", **options)(function)
-    except RuntimeError as error:
-        if "cannot cache" not in str(error):
-            raise
-        return njit(nogil=True, error_model="numpy", **options)(function)
+    """Jit, kept on disk."""
+    return on_disk(njit(nogil=True, error_model="numpy", **options)(function))
 
 
 def _standardise(x, eps, z, rate):
