@@ -7,10 +7,12 @@ give the bias and the variance of long averages.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import linalg, optimize, special
+
+from sdetheory.integrators import StrangGeodesic
 
 from .laws import Law
 
@@ -84,6 +86,17 @@ def strang(law: Law, h: float) -> Step:
     return step
 
 
+def observation(law: Law, scheme: Any, h: float) -> Callable[[np.ndarray], np.ndarray]:
+    """What the Strang scheme (an object of the package) observes of u: its weights on w, Phi w, Phi^-1 w."""
+    weights, half = getattr(scheme, "weights", (1.0,)), law.strength / (law.d - 1) * h / 2.0
+    times = (0.0, half, -half)[: len(weights)]
+
+    def value(u: np.ndarray) -> np.ndarray:
+        return sum(c * law.observed(law.flow(u, time)) for c, time in zip(weights, times, strict=True))
+
+    return value
+
+
 class Long(NamedTuple):
     """Of long averages of the observed value: bias, and variance times time (in units of 1/(lr wd))."""
 
@@ -91,8 +104,15 @@ class Long(NamedTuple):
     variance: float
 
 
-def long_average(law: Law, scheme: Callable[[Law, float], Step], h: float, degree: int = 14) -> Long:
-    """Bias and asymptotic variance of `scheme` at step h."""
+def long_average(
+    law: Law,
+    scheme: Callable[[Law, float], Step],
+    h: float,
+    degree: int = 14,
+    observed: Any = StrangGeodesic(),
+    stride: int = 1,
+) -> Long:
+    """Bias and asymptotic variance of `scheme` at step h, seen as `observed` does after every `stride` steps."""
     n = law.d - 1
     axis = basis(*law.nodes(), 2 * degree)
     x, mass = special.roots_hermitenorm(16)
@@ -118,9 +138,10 @@ def long_average(law: Law, scheme: Callable[[Law, float], Step], h: float, degre
     kernel = (here * weight) @ image.T
     density = np.concatenate([[1.0], np.linalg.solve(np.eye(len(kernel) - 1) - kernel[1:, 1:].T, kernel[0, 1:])])
     mass = density @ here * weight
-    value = law.observed(u)
+    value = observation(law, observed, h)(u)
     mean = float(mass @ value)
     centred = (here * weight) @ (value - mean)
-    sums = np.concatenate([[0.0], np.linalg.solve(np.eye(len(kernel) - 1) - kernel[1:, 1:], centred[1:])])
+    apart = np.linalg.matrix_power(kernel, stride)
+    sums = np.concatenate([[0.0], np.linalg.solve(np.eye(len(kernel) - 1) - apart[1:, 1:], centred[1:])])
     variance = 2.0 * mass @ ((value - mean) * (sums @ here)) - mass @ (value - mean) ** 2
-    return Long(mean - law.exact, float(variance * h))
+    return Long(mean - law.exact, float(variance * h * stride))

@@ -3,9 +3,13 @@
 A long average over time T of P paths with step h has the squared error bias(h)^2 + V(h)/(P T) and costs P
 T/h steps. Bias and V of each scheme come from its exact one-step kernel (`chains`), seconds per step from
 interleaved runs of the real programs on two threads, and every method gets the step size that is best for
-it: the time to an error is min over h of (seconds per step/h) V/(error^2 - bias^2). For our methods V is
-the larger of the kernel's and the measured one; the extrapolating peer is given the variance of plain
+it: the time to an error is min over h of (seconds per step/h) V/(error^2 - bias^2). A step may not profit
+from a change of sign of the bias: it counts with the largest bias of all steps up to it. For our methods V
+is the larger of the kernel's and the measured one; the extrapolating peer is given the variance of plain
 Euler-Maruyama, which it cannot beat.
+
+The default method observes as the schemes' documentation recommends, from the drift rate of the case alone:
+StrangAveraged below MILD_RATE, StrangSimpson above. The fast one is always Richardson(StrangSimpson()).
 """
 
 import pathlib
@@ -16,7 +20,8 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 import sdetheory as st
-from sdetheory.integrators import Richardson, StrangGeodesic
+from sdetheory.integrators import Richardson, StrangAveraged, StrangSimpson
+from sdetheory.integrators.strang_averaged import MILD_RATE
 from sdetheory.observers import Loss
 
 from .chains import euler_maruyama, long_average, strang
@@ -26,8 +31,8 @@ from .timing import interleave
 
 TARGET = 1e-3
 METHODS = {
-    "default": "sdetheory, StrangGeodesic",
-    "fast": "sdetheory, Richardson(StrangGeodesic)",
+    "default": "sdetheory, StrangAveraged or StrangSimpson",
+    "fast": "sdetheory, Richardson(StrangSimpson)",
     "plain": "numpy, Euler-Maruyama",
     "extrapolated": "numpy, Euler-Maruyama extrapolated",
 }
@@ -42,8 +47,8 @@ class Curve(NamedTuple):
     variance: np.ndarray
 
     def times(self, error: float | np.ndarray, seconds: float) -> np.ndarray:
-        """Seconds to a relative error for each h (last axis), infinite where the bias alone exceeds it."""
-        room = np.square(error)[..., None] - self.bias**2
+        """Seconds to a relative error for each h (last axis), infinite where a bias up to h exceeds it."""
+        room = np.square(error)[..., None] - np.maximum.accumulate(np.abs(self.bias)) ** 2
         with np.errstate(divide="ignore"):
             return np.where(room > 0, seconds / self.h * self.variance / np.maximum(room, 0), np.inf)
 
@@ -59,10 +64,20 @@ def drift_rate(law: Law) -> float:
     return float(2.0 * (mass @ value**2 - (mass @ value) ** 2) / long_average(law, strang, 1e-3).variance)
 
 
-def _smooth(law: Law, scheme: Any, order: int, h: np.ndarray) -> tuple[Callable, Callable]:
+def recommended(law: Law) -> Any:
+    """The scheme whose observation the documentation recommends for a drift rate like the law's."""
+    return StrangAveraged() if drift_rate(law) < MILD_RATE else StrangSimpson()
+
+
+def integrator(law: Law, method: str) -> Any:
+    """What our methods run."""
+    return recommended(law) if method == "default" else Richardson(StrangSimpson())
+
+
+def _smooth(law: Law, scheme: Any, order: int, h: np.ndarray, **seen: Any) -> tuple[Callable, Callable]:
     """Relative bias and variance as functions of h: bias/h^order and variance are smooth in log h."""
     knots = np.geomspace(h[0], 2.0 * h[-1], 14)
-    found = [long_average(law, scheme, step) for step in knots]
+    found = [long_average(law, scheme, step, **seen) for step in knots]
     bias = CubicSpline(np.log(knots), [a.bias / law.exact / s**order for a, s in zip(found, knots, strict=True)])
     variance = CubicSpline(np.log(knots), [a.variance / law.exact**2 for a in found])
     return lambda h: bias(np.log(h)) * h**order, lambda h: variance(np.log(h))
@@ -75,9 +90,10 @@ def curves(law: Law) -> dict[str, Curve]:
     bias, variance = _smooth(law, euler_maruyama, 1, h)
     plain = Curve(h, bias(h), variance(h))
     extrapolated = Curve(h, 2.0 * bias(h) - bias(2.0 * h), variance(h))
-    h = np.geomspace(1e-3 / rate, min(0.4, 0.6 / rate), points)
-    bias, variance = _smooth(law, strang, 2, h)
+    h = np.geomspace(1e-3 / rate, min(0.4, 2.5 / rate), points)
+    bias, variance = _smooth(law, strang, 2, h, observed=recommended(law))
     default = Curve(h, bias(h), variance(h))
+    bias, variance = _smooth(law, strang, 2, h, observed=StrangSimpson(), stride=2)  # seen at the coarse steps
     fast = Curve(h, (4.0 * bias(h) - bias(2.0 * h)) / 3.0, variance(h))
     return {"default": default, "fast": fast, "plain": plain, "extrapolated": extrapolated}
 
@@ -95,7 +111,7 @@ class Trial(NamedTuple):
 def _ours(law: Law, w0: np.ndarray, method: str, h: float, steps: int, every: int) -> Callable[[], np.ndarray]:
     """run() -> observed values (paths, records) with the fine step h."""
     case, fine = law.case, 1 if method == "default" else 2
-    integrator = StrangGeodesic() if method == "default" else Richardson(StrangGeodesic())
+    scheme = integrator(law, method)
     dt = fine * h / case.intrinsic_lr
     ts = dt * (every // fine) * np.arange(1, steps // every + 1)
     dynamics = st.WeightDecaySDE(case.lr, case.weight_decay)
@@ -103,7 +119,7 @@ def _ours(law: Law, w0: np.ndarray, method: str, h: float, steps: int, every: in
 
     def run() -> np.ndarray:
         ensemble = st.simulate(
-            case.model, dynamics, w0, ts, noise=case.noise, dt=dt, integrator=integrator,
+            case.model, dynamics, w0, ts, noise=case.noise, dt=dt, integrator=scheme,
             observe={"loss": Loss(case.model)}, seed=5, threads=2, progress=False,
         )  # fmt: skip
         return ensemble.values["loss"] / scale
@@ -122,7 +138,8 @@ def trial(law: Law, method: str, curve: Curve, normals: float, error: float = TA
     """The method at the step that is best for `error`, long enough to use about `normals` normal variates."""
     paths = ensemble_size(law.d, method)
     h = float(curve.h[curve.best(error)])
-    every = min(40, max(2, 2 * round(0.35 / (drift_rate(law) * h))))
+    group = 1 if method == "default" else 2
+    every = min(40, group * max(1, round(0.7 / group / (drift_rate(law) * h))))
     steps = max(2, round(normals / (paths * law.d) / every)) * every
     w0 = law.case.starts(paths, seed=3)
     if method in OURS:
@@ -166,6 +183,7 @@ def one_case(law: Law, quick: bool) -> dict[str, Any]:
             inflation = max(1.0, row["measured"]["variance"] / row["variance"])
             predicted = law.exact * (1.0 + row["bias"])
             row["z"] = (row["measured"]["estimate"] - predicted) / row["measured"]["standard_error"]
+            row["scheme"] = repr(integrator(law, name))
         row["inflation"] = inflation
         row["time"] = float(known[name].times(np.asarray(TARGET), seconds[name])[at]) * inflation
         row["curve"] = _envelope(known[name], seconds[name], inflation)

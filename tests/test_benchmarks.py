@@ -10,6 +10,7 @@ from benchmarks import agreement, chains, goals, laws, machine, races, report, r
 from benchmarks.candidate import PREPARE
 from benchmarks.peers import numpy_equilibrium, with_numpy, with_scipy
 from benchmarks.workloads import workload
+from sdetheory import integrators
 from sdetheory.lanes.random import increments
 
 # ---- harness
@@ -266,3 +267,49 @@ def test_time_to_an_error_is_least_at_the_best_step():
     assert least == pytest.approx(2.0 / best / (error**2 * 2 / 3), rel=1e-2), least
     envelope = study._envelope(curve, 1.0, 1.0)
     assert (np.diff(envelope) < 0).all(), envelope
+
+
+def test_a_step_does_not_profit_from_a_change_of_sign():
+    h = np.geomspace(1e-3, 1.0, 400)
+    curve = study.Curve(h, 0.02 * h * (0.5 - h), np.ones_like(h))
+    times = curve.times(np.asarray(1e-3), 1.0)
+    assert np.isfinite(times[h < 0.05]).all() and np.isinf(times[np.abs(h - 0.5) < 0.01]).all(), times
+
+
+def test_the_observation_is_chosen_from_the_drift_rate_alone():
+    """Mild laws average before and after the noise, concentrated ones use Simpson's rule; rates are far apart."""
+    rates = {law.name: study.drift_rate(law) for law in laws.laws()}
+    gentle = {name for name, rate in rates.items() if rate < study.MILD_RATE}
+    assert gentle == {law.name for law in laws.laws() if law.case.name.split()[1] == "0.5"}, rates
+    assert max(rates[name] for name in gentle) < 4.6 < 8.8 < min(rates[n] for n in rates if n not in gentle), rates
+    for kind, level in (("von_mises_fisher", 0.5), ("bingham", 0.1)):
+        law = laws.law(kind, 16, level)
+        scheme = study.integrator(law, "default")
+        assert type(scheme).__name__ == ("StrangAveraged" if law.name in gentle else "StrangSimpson"), scheme
+
+
+@pytest.mark.parametrize(
+    ("kind", "d", "level", "observed", "h"),
+    [
+        ("von_mises_fisher", 3, 0.5, "StrangSimpson", 0.164),
+        ("von_mises_fisher", 3, 0.9, "StrangAveraged", 0.039),
+        ("von_mises_fisher", 128, 0.5, "StrangAveraged", 0.30),
+        ("von_mises_fisher", 128, 0.5, "StrangSimpson", 0.123),
+        ("bingham", 16, 0.1, "StrangSimpson", 0.019),
+    ],
+)
+def test_bias_of_observations_without_sampling(kind, d, level, observed, h):
+    """The published largest steps for a relative bias of 1e-3."""
+    law = laws.law(kind, d, level)
+    scheme = getattr(integrators, observed)()
+    bias = chains.long_average(law, chains.strang, h, observed=scheme).bias / law.exact
+    assert abs(abs(bias) - 1e-3) < 8e-5, bias
+
+
+def test_averages_seen_after_every_second_step_vary_more():
+    """Without a loss the correlations are e^{-2h}, e^{-4h}, ...: a geometric sum again."""
+    law = laws.law("von_mises_fisher", 16, 1e-3)
+    h = 0.4
+    exact = (1 + np.exp(-2 * h)) / (1 - np.exp(-2 * h)) / 16 * 2 * h
+    found = chains.long_average(law, chains.strang, h, stride=2).variance
+    assert found == pytest.approx(exact, rel=1e-3), (found, exact)

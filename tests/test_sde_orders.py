@@ -8,6 +8,8 @@ weak increment): no sampling.
 import importlib
 import itertools
 import pkgutil
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,15 +18,17 @@ from operator_kernel import isotropic_setting, scheme_law, steps
 import sdetheory.integrators
 from sdetheory import evaluate
 from sdetheory.integrators import (
+    Euler,
     EulerMaruyama,
     Flow2,
     ProjectedEulerMaruyama,
     Richardson,
     StrangAveraged,
     StrangGeodesic,
+    StrangSimpson,
 )
 from sdetheory.lanes.random import Gaussian, ThreePoint, TwoPoint, increments
-from sdetheory.lanes.verbs import step
+from sdetheory.lanes.verbs import step, views
 from sdetheory.models.noise import Covariance, Isotropic
 from sdetheory.models.scale_invariant import VonMisesFisher
 from sdetheory.statistics import fit_order
@@ -37,7 +41,7 @@ REGISTERED = sorted(
 )
 STOCHASTIC = [c for c in REGISTERED if getattr(c(), "calculus", None) not in ("ode", "discrete")]
 ONE_STATE = [c for c in STOCHASTIC if c is not Richardson]
-NEEDS_ISOTROPIC = (StrangGeodesic, StrangAveraged)
+NEEDS_ISOTROPIC = (StrangGeodesic, StrangAveraged, StrangSimpson)
 
 LR, WEIGHT_DECAY = 0.3, 0.04
 RATE = LR * WEIGHT_DECAY
@@ -57,7 +61,7 @@ def advance(integrator, w, z, h):
 
 
 def test_every_integrator_declares_what_it_converges_to():
-    assert len(STOCHASTIC) >= 7, STOCHASTIC
+    assert len(STOCHASTIC) >= 8, STOCHASTIC
     for cls in REGISTERED:
         assert getattr(cls(), "calculus", None) in ("ito", "stratonovich", "ode", "discrete"), cls
     for cls in STOCHASTIC:
@@ -152,31 +156,105 @@ def test_richardson_reads_the_order_of_its_scheme(scheme, order):
     assert Richardson(scheme).calculus == scheme.calculus
 
 
+class Unweighed(NamedTuple):
+    """Two views and no weights."""
+
+    weak_order = 1.0
+
+
+@views.of(Unweighed)
+def _two(integrator):
+    return 2
+
+
 def test_richardson_refuses_what_it_cannot_extrapolate():
-    with pytest.raises(ValueError, match="`scheme` must be a plain SDE scheme"):
+    with pytest.raises(ValueError, match="`scheme` must consume one increment a step"):
         Richardson(Richardson(StrangGeodesic())).validated(3)
-    with pytest.raises(ValueError, match="`scheme` must be a plain SDE scheme"):
-        Richardson(StrangAveraged()).validated(3)
+    with pytest.raises(ValueError, match="`scheme` must be an SDE scheme with a declared weak order"):
+        Richardson(Euler()).validated(3)
+    with pytest.raises(ValueError, match="one weight a view: views=2, weights=1"):
+        Richardson(Unweighed()).validated(3)
 
 
-def push(u, r):
-    """u after the Moebius flow for the time r/k."""
-    return (np.sinh(r) + u * np.cosh(r)) / (np.cosh(r) + u * np.sinh(r))
+@pytest.mark.parametrize("scheme", [StrangAveraged(), StrangSimpson()], **names)
+def test_richardson_multiplies_the_weights_of_its_scheme(scheme):
+    both = Richardson(scheme).validated(3)
+    assert both.weak_order == scheme.weak_order + 1 and views.python(both) == 2 * len(scheme.weights)
+    levels = np.array(both.weights).reshape(2, 3)
+    np.testing.assert_allclose(levels, np.outer([4 / 3, -1 / 3], scheme.weights), rtol=1e-15)
+    assert levels.sum() == pytest.approx(1.0), levels
+
+
+# ---- observation before, at and after the middle of a drift flow
+
+
+def push(kind, u, r):
+    """u after the exact flow of -u (Moebius) or u^2 for the time r."""
+    if kind == "von_mises_fisher":
+        return (np.sinh(r) + u * np.cosh(r)) / (np.cosh(r) + u * np.sinh(r))
+    return np.exp(-2 * r) * u / np.sqrt(np.exp(-4 * r) * u**2 + 1 - u * u)
+
+
+@cache
+def observed_error(cls, kind, d, level, h, degree=14):
+    """Relative bias at equilibrium of the scheme's observation of u or u^2, without sampling."""
+    setting = isotropic_setting(kind, d, level, degree=degree, lr=0.23, weight_decay=0.06, sigma=0.7)
+    dt, linear = h / (setting.lr * setting.weight_decay), kind == "von_mises_fisher"
+    strength = setting.model.k if linear else setting.model.a[0]
+    r = strength * dt / np.sqrt(setting.gamma.nodes[0]) / 2
+    times = {"=": 0.0, "+": r, "-": -r}
+    flows = {name: lambda u, t=t: push(kind, u, t) ** (1 if linear else 2) for name, t in times.items()}
+    law = scheme_law(setting, StrangGeodesic(), dt, extra=flows)
+    seen = [law[name] for name in "=+-"]
+    return np.dot(getattr(cls(), "weights", (1.0, 0.0, 0.0)), seen) * (1 if linear else d) / level - 1
+
+
+VMF, BINGHAM = "von_mises_fisher", "bingham"
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("cls", "kind", "d", "level", "h"),
+    [
+        (StrangAveraged, VMF, 16, 0.5, 0.32),
+        (StrangAveraged, BINGHAM, 3, 0.5, 0.107),
+        (StrangSimpson, VMF, 3, 0.5, 0.164),
+        (StrangSimpson, VMF, 16, 0.5, 0.126),
+        (StrangSimpson, VMF, 16, 0.9, 0.167),
+        (StrangSimpson, BINGHAM, 3, 0.5, 0.049),
+        (StrangSimpson, BINGHAM, 16, 0.5, 0.053),
+        (StrangSimpson, BINGHAM, 16, 0.1, 0.019),
+    ],
+    **names,
+)
+def test_largest_step_for_a_bias_of_one_in_a_thousand(cls, kind, d, level, h):
+    """The published step of each observation, against the error there; f(w) itself is 1.1 to 60 times worse."""
+    error = observed_error(cls, kind, d, level, h)
+    assert abs(abs(error) - 1e-3) < 6e-5, error
+    plain = observed_error(StrangGeodesic, kind, d, level, h)
+    assert abs(plain) > 1.1 * abs(error), (plain, error)
 
 
 @compiled
 def test_averaging_before_and_after_the_noise_for_a_mild_loss():
     """d = 16, E u = 1/2: the average is within 1e-3 up to h = .32, the end of the step only up to .105."""
-    setting = isotropic_setting("von_mises_fisher", 16, 0.5, lr=0.23, weight_decay=0.06, sigma=0.7)
-    rate = setting.lr * setting.weight_decay
+    fine, coarse = (observed_error(StrangAveraged, VMF, 16, 0.5, h) for h in (0.16, 0.32))
+    assert abs(coarse) < 1.05e-3 < 8e-3 < observed_error(StrangGeodesic, VMF, 16, 0.5, 0.32), coarse
+    assert abs(coarse / fine) > 3.5, (fine, coarse)
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("kind", "d", "level", "h"), [(VMF, 3, 0.9, 0.06), (VMF, 16, 0.9, 0.06), (BINGHAM, 16, 0.1, 0.02)]
+)
+def test_extrapolated_simpson_in_concentrated_laws(kind, d, level, h):
+    """Where f(w) is worst Simpson's rule gains, also when both are extrapolated."""
     errors = {}
-    for h in (0.16, 0.32):
-        r = setting.model.k * h / rate / np.sqrt(setting.gamma.nodes[0]) / 2
-        middle = lambda u, r=r: (push(u, r) + push(u, -r)) / 2
-        law = scheme_law(setting, StrangGeodesic(), h / rate, extra={"middle": middle})
-        errors[h] = law["middle"] / 0.5 - 1, law["u"] / 0.5 - 1
-    assert abs(errors[0.32][0]) < 1.05e-3 < 8e-3 < errors[0.32][1], errors
-    assert abs(errors[0.32][0] / errors[0.16][0]) > 3.5, errors
+    for cls in (StrangGeodesic, StrangSimpson):
+        fine, coarse = (observed_error(cls, kind, d, level, s, 8 if d > 3 else 14) for s in (h, 2 * h))
+        errors[cls.__name__] = abs(fine), abs((4 * fine - coarse) / 3)
+    (plain, plain_twice), (simpson, simpson_twice) = errors.values()
+    assert simpson < plain / 5 and simpson_twice < plain_twice / 2, errors
 
 
 # ---- strong order

@@ -5,7 +5,7 @@ are deterministic: they integrate the compiled step over Gauss nodes of its incr
 wrong term is seen at 1e-6 and not at the level of sampling noise.
 """
 
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -172,7 +172,7 @@ def test_t3_midpoint_fallback_converges_with_order_two():
 # ---- T4: the stationary law of the scheme
 
 
-@cache
+@lru_cache(maxsize=None, typed=True)  # typed: as tuples, schemes without parameters are all equal
 def bias(integrator, kind, d, level, h):
     """Relative error of E u (von Mises-Fisher) or E u^2 (Bingham) under the stationary law of the scheme."""
     setting = isotropic_setting(kind, d, level, lr=0.23, weight_decay=0.06, sigma=0.7)

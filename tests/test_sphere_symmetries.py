@@ -1,6 +1,5 @@
 """Sphere schemes: coupled levels (T7), symmetries path by path (T9, T10), transients and extrapolation (T11)."""
 
-from functools import cache
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from sdetheory.integrators import (
     StrangAveraged,
     StrangFrozen,
     StrangGeodesic,
+    StrangSimpson,
 )
 from sdetheory.integrators.clocks import times_uniform_in_noise_clock
 from sdetheory.models.noise import Covariance, Isotropic
@@ -37,8 +37,16 @@ compiled = pytest.mark.compiled
 # ---- T7: coupled levels
 
 
-@cache
+RUNS = {}  # by name: as tuples, schemes without parameters are all equal
+
+
 def coupled(integrator, h):
+    if (repr(integrator), h) not in RUNS:
+        RUNS[repr(integrator), h] = _coupled(integrator, h)
+    return RUNS[repr(integrator), h]
+
+
+def _coupled(integrator, h):
     chosen = case("von_mises_fisher", 16, 0.5, lr=0.23, weight_decay=0.06, sigma=0.7)
     dt = h / chosen.intrinsic_lr
     ts = dt * np.arange(20, 41, 10)
@@ -111,6 +119,42 @@ def test_averaged_observations_see_the_middle_of_the_same_paths():
     np.testing.assert_allclose(end, alone.values["u"], rtol=0, atol=1e-12)
     np.testing.assert_array_equal(run.values["u"], 0.5 * before + 0.5 * after)
     assert before.mean() > end.mean() > after.mean(), "the drift raises u before the noise lowers it"
+
+
+@compiled
+def test_simpson_observations_and_their_extrapolation_weigh_the_same_views():
+    _, _, _, averaged = coupled(StrangAveraged(), 0.1)
+    _, _, _, run = coupled(StrangSimpson(), 0.1)
+    _, _, _, both = coupled(Richardson(StrangSimpson()), 0.2)
+    _, _, _, plain = coupled(Richardson(StrangGeodesic()), 0.2)
+    np.testing.assert_array_equal(run.views["u"], averaged.views["u"])
+    end, before, after = run.views["u"]
+    np.testing.assert_allclose(run.values["u"], (4 * end + before + after) / 6, rtol=0, atol=1e-15)
+    levels = both.views["u"].reshape(2, 3, *end.shape)
+    np.testing.assert_allclose(levels[:, 0], plain.views["u"], rtol=0, atol=1e-12)
+    simpson = np.tensordot(levels, np.array([4, 1, 1]) / 6, (1, 0))
+    np.testing.assert_allclose(both.values["u"], (4 * simpson[0] - simpson[1]) / 3, rtol=0, atol=1e-14)
+
+
+@compiled
+@pytest.mark.parametrize("scheme", [StrangAveraged(), StrangSimpson()], ids=lambda i: type(i).__name__)
+def test_the_views_have_the_time_of_the_state(scheme):
+    """Without noise and decay the state is exact and Phi w, Phi^-1 w lie half a step to both sides of it."""
+    chosen = case("von_mises_fisher", 3, 0.5)
+    w0, lr, end = np.array([-0.6, 0.8, 0.0]), 0.1, 12.0
+    rate = lr * chosen.model.k
+    exact = lambda t: np.tanh(rate * t + np.arctanh(-0.6))
+    errors = []
+    for dt in (2.0, 1.0):
+        run = simulate(
+            chosen.model, WeightDecaySDE(lr, 0.0), w0, [0.0, end], noise=Isotropic(0.0), dt=dt, integrator=scheme,
+            observe=SEEN, progress=False,
+        )  # fmt: skip
+        seen = run.views["u"][:, 0] / np.sqrt(run.values["square"][0])
+        np.testing.assert_allclose(seen[:, 0], -0.6, rtol=0, atol=1e-14)
+        np.testing.assert_allclose(seen[:, 1], exact(end + dt * np.array([0, 0.5, -0.5])), rtol=0, atol=1e-12)
+        errors.append(np.dot(scheme.weights, seen[:, 1]) - exact(end))
+    assert abs(errors[0] / errors[1] - 4) < 0.2, errors
 
 
 # ---- T9, T10: symmetries, path by path

@@ -27,8 +27,9 @@ class Richardson(NamedTuple):
     For a scheme of weak order p, (2^p E_fine - E_coarse)/(2^p - 1) has weak order p + 1 (p + 2 where the
     error of the scheme has even powers only).  Both levels see the same ambient increments and a contracting
     flow, so they stay close and the extrapolation costs almost no variance.  An observed value is the
-    combination, path by path; the two levels are kept too (view 0 fine, view 1 coarse), and the states
-    returned are the fine ones.
+    combination, path by path; the two levels are kept too (view 0 fine, view 1 coarse; for a scheme with
+    several views all of the fine level, then all of the coarse one), and the states returned are the fine
+    ones.
 
     Source: D. Talay and L. Tubaro (1990), Expansion of the global error for numerical schemes solving SDEs.
     """
@@ -51,17 +52,24 @@ class Richardson(NamedTuple):
         return self.scheme.calculus
 
     @property
-    def weights(self) -> tuple[float, float]:
-        """Of the fine and the coarse value in an observation."""
+    def weights(self) -> tuple[float, ...]:
+        """Of the fine and the coarse values in an observation: each level's times the scheme's own."""
         power = 2.0**self.scheme.weak_order
-        return power / (power - 1.0), -1.0 / (power - 1.0)
+        levels = power / (power - 1.0), -1.0 / (power - 1.0)
+        return tuple(level * own for level in levels for own in getattr(self.scheme, "weights", (1.0,)))
 
     def validated(self, d: int) -> "Richardson":
-        """Raises ValueError unless the scheme declares its weak order and consumes one increment a step."""
-        if not hasattr(self.scheme, "weak_order") or hasattr(self.scheme, "weights"):
-            raise ValueError(f"`scheme` must be a plain SDE scheme with a declared weak order: scheme={self.scheme!r}")
+        """Raises ValueError unless the scheme declares its weak order, weighs each of its views and consumes
+        one increment a step."""
+        if not hasattr(self.scheme, "weak_order"):
+            raise ValueError(f"`scheme` must be an SDE scheme with a declared weak order: scheme={self.scheme!r}")
         if substeps.python(self.scheme) != 1:
             raise ValueError(f"`scheme` must consume one increment a step: scheme={self.scheme!r}")
+        seen, weighed = views.python(self.scheme), len(getattr(self.scheme, "weights", (1.0,)))
+        if seen != weighed:
+            raise ValueError(
+                f"`scheme` must have one weight a view: views={seen}, weights={weighed}, scheme={self.scheme!r}"
+            )
         return self
 
     def check_fits(self, model: Any, noise: Any) -> None:
@@ -104,15 +112,16 @@ def _decode(integrator: Any, y: Any, lr: float, w: Any) -> None:
 
 @views.of(Richardson)
 def _views(integrator: Any) -> int:
-    """Fine and coarse."""
-    return 2
+    """The scheme's, fine and coarse."""
+    return 2 * views(integrator.scheme)
 
 
 @decode_view.of(Richardson)
 def _decode_view(integrator: Any, y: Any, lr: float, k: int, w: Any) -> None:
-    """k = 0: the fine state; 1: the coarse one."""
-    rows = y.size // 2
-    decode(integrator.scheme, y[k * rows : (k + 1) * rows], lr, w)
+    """The scheme's views of the fine state, then those of the coarse one."""
+    rows, count = y.size // 2, views(integrator.scheme)
+    level = k // count
+    decode_view(integrator.scheme, y[level * rows : (level + 1) * rows], lr, k % count, w)
 
 
 @njit(error_model="numpy")

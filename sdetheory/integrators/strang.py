@@ -24,6 +24,7 @@ class StrangGeodesic(NamedTuple):
 
     One step costs about an Euler-Maruyama step.  Needs a noise that registers `isotropic_trace`.
     Weak order 2: with h = lr wd dt and drift rate a, the bias is about (a h)^2/6 of the fluctuation.
+    StrangAveraged and StrangSimpson observe the same paths with less bias at equilibrium.
     """
 
     weak_order = 2.0
@@ -100,7 +101,7 @@ decode.of(StrangGeodesic)(join)
 
 
 @njit(error_model="numpy")
-def _renew(model: Any, noise: Any, lr: float, weight_decay: float, dt: float, d: int, y: Any, out: Any) -> None:
+def renew(model: Any, noise: Any, lr: float, weight_decay: float, dt: float, d: int, y: Any, out: Any) -> None:
     """Rows d + 17, ...: what was asked for, then |w|^2 after the step, variance of the noise, B/2."""
     m = load(y, d)
     after, turned, clock = advance(m, lr, weight_decay, isotropic_trace(noise, d), dt)
@@ -115,60 +116,22 @@ def _renew(model: Any, noise: Any, lr: float, weight_decay: float, dt: float, d:
 
 
 @njit(error_model="numpy")
-def _stale(lr: float, weight_decay: float, dt: float, d: int, y: Any) -> bool:
+def stale(lr: float, weight_decay: float, dt: float, d: int, y: Any) -> bool:
     """Does any lane ask for clocks that are not the ones remembered?"""
     same = (load(y, d) == load(y, d + 17)) & (load(y, d + 18) == lr) & (load(y, d + 19) == weight_decay)
     return any_lane(~(same & (load(y, d + 20) == dt)))
 
 
 @njit(error_model="numpy")
-def strang_step(
-    model: Any,
-    noise: Any,
-    lr: float,
-    weight_decay: float,
-    dt: float,
-    d: int,
-    y: Any,
-    z: Any,
-    work: Any,
-    seen: Any,
-) -> None:
-    """Drift B/2, noise A, drift B/2; `seen` (2 d rows, or None) gets the directions before and after the
-    noise.
-
-    Every substep keeps the sphere, so only the last one's length is remembered.
-    """
-    w, out = y[:d], y[d + 24 : 2 * d + 24]
-    if _stale(lr, weight_decay, dt, d, y):
-        _renew(model, noise, lr, weight_decay, dt, d, y, out)
-    half = load(y, d + 23)
-    c = prepare_flow(model, w, load(y, d + 1), half, out, work)
-    ww, wz, zz = constant(w, 0.0), constant(w, 0.0), constant(w, 0.0)
-    for i in range(d):
+def carry(model: Any, w: Any, q: Any, half: Any, out: Any, work: Any, end: Any) -> Any:
+    """end <- the direction w of squared length q after half a drift flow (end may be w); its squared length."""
+    c = prepare_flow(model, w, q, half, out, work)
+    square = constant(w, 0.0)
+    for i in range(w.size):
         v = flow_coordinate(model, c, load(w, i), i, out)
-        x = ambient(noise, v, z, i)
-        store(w, i, v)
-        ww = fma(v, v, ww)
-        wz = fma(v, x, wz)
-        zz = fma(x, x, zz)
-    along, across = geodesic(load(y, d + 22), ww, wz, zz)
-    for i in range(d):
-        v = load(w, i)
-        if seen is not None:
-            store(seen, i, v)
-        v = fma(along, v, across * ambient(noise, v, z, i))
-        if seen is not None:
-            store(seen, d + i, v)
-        store(w, i, v)
-    c = prepare_flow(model, w, constant(w, 1.0), half, out, work)
-    q = constant(w, 0.0)
-    for i in range(d):
-        v = flow_coordinate(model, c, load(w, i), i, out)
-        store(w, i, v)
-        q = fma(v, v, q)
-    store(y, d, load(y, d + 21))
-    store(y, d + 1, q)
+        store(end, i, v)
+        square = fma(v, v, square)
+    return square
 
 
 @step.of(StrangGeodesic)
@@ -183,5 +146,25 @@ def _step(
     z: Any,
     work: Any,
 ) -> None:
-    """One splitting step."""
-    strang_step(model, noise, lr, weight_decay, dt, (y.size - 24) // 2, y, z, work, None)
+    """Drift B/2, noise A, drift B/2.  Every substep keeps the sphere, so only the last length is kept."""
+    d = (y.size - 24) // 2
+    w, out = y[:d], y[d + 24 :]
+    if stale(lr, weight_decay, dt, d, y):
+        renew(model, noise, lr, weight_decay, dt, d, y, out)
+    half = load(y, d + 23)
+    c = prepare_flow(model, w, load(y, d + 1), half, out, work)
+    ww, wz, zz = constant(w, 0.0), constant(w, 0.0), constant(w, 0.0)
+    for i in range(d):
+        v = flow_coordinate(model, c, load(w, i), i, out)
+        x = ambient(noise, v, z, i)
+        store(w, i, v)
+        ww = fma(v, v, ww)
+        wz = fma(v, x, wz)
+        zz = fma(x, x, zz)
+    along, across = geodesic(load(y, d + 22), ww, wz, zz)
+    for i in range(d):
+        v = load(w, i)
+        store(w, i, fma(along, v, across * ambient(noise, v, z, i)))
+    q = carry(model, w, constant(w, 1.0), half, out, work, w)
+    store(y, d, load(y, d + 21))
+    store(y, d + 1, q)
