@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from numba import njit
-
 from sdetheory import checks
 from sdetheory.dynamics.optimiser import Optimiser, batch_gradient, start
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import constant, fma, load, store
 from sdetheory.lanes.verbs import encode, extra, step, workspace
 
@@ -96,7 +95,7 @@ class Nesterov(Optimiser):
         return MomentumStep(float(self.momentum), 1.0, 1.0, float(self.momentum), 0.0)
 
 
-@njit(error_model="numpy")
+@part
 def _move(model, noise, weight_decay, momentum, fresh, direct, share, y, z, work):
     """h = g + weight_decay w; v <- momentum v + fresh h; w <- w - direct h - share v."""
     d = (y.size - 1) // 2

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from numba import njit
-
 from sdetheory import checks
 from sdetheory.dynamics.rules import SGD
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import constant, fma, load, store
 from sdetheory.lanes.verbs import coordinate, coordinate_noise, prepare, prepare_noise
 
@@ -41,7 +40,7 @@ def fraction(name: str, value: Any) -> float:
     return number
 
 
-@njit(error_model="numpy")
+@part
 def batch_gradient(model: Any, noise: Any, w: Any, q: Any, z: Any, work: Any) -> None:
     """work[:d] <- grad L(w) + G(w) z; the next d rows are scratch, the rest goes to model and noise."""
     d = w.size
@@ -53,7 +52,7 @@ def batch_gradient(model: Any, noise: Any, w: Any, q: Any, z: Any, work: Any) ->
         store(f, i, coordinate(model, c, v, i, f) + coordinate_noise(noise, s, v, z, i, g))
 
 
-@njit(error_model="numpy")
+@part
 def start(w: Any, y: Any) -> None:
     """y <- (w, |w|^2, 0, ..., 0): nothing remembered yet."""
     q = constant(w, 0.0)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sdetheory import checks
 from sdetheory.dynamics.optimiser import Optimiser, batch_gradient, start
 from sdetheory.dynamics.schedules import sample
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import absolute, constant, fma, load, store
 from sdetheory.lanes.verbs import (
     coordinate_noise,
@@ -86,7 +86,7 @@ class CoinSVAG(SVAG):
         return CoinStep(float(self.l))
 
 
-@njit(error_model="numpy")
+@part
 def _move(y, keep, size, work):
     """w <- keep w - size work."""
     d = y.size - 1
@@ -98,7 +98,7 @@ def _move(y, keep, size, work):
     store(y, d, q)
 
 
-@njit(error_model="numpy")
+@part
 def _add_noise(noise, w, q, scale, z, work):
     """work[:d] <- work[:d] + scale G(w) z."""
     d = w.size

@@ -10,22 +10,22 @@ other arguments are scalars.
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from sdetheory import checks
 from sdetheory.integrators.elementary import arctan_ratio, log1p_ratio
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import absolute, fma, select, sqrt
 
 _ULP = 2.3e-16
 
 
-@njit(error_model="numpy")
+@part
 def growth(x: float) -> float:
     """(e^x - 1)/x of a scalar, 1 at x = 0."""
     return np.expm1(x) / x if x != 0.0 else 1.0
 
 
-@njit(error_model="numpy")
+@part
 def norm_after(m: Any, lr: float, weight_decay: float, trace: Any, dt: float) -> Any:
     """|w(t+dt)|^2 from m = |w(t)|^2 for a trace (scalar or lanes) that stands still during dt."""
     decay = 2.0 * lr * weight_decay * dt
@@ -34,7 +34,7 @@ def norm_after(m: Any, lr: float, weight_decay: float, trace: Any, dt: float) ->
     return sqrt(fma(m, m, trace * (lr * lr * dt * swell * (1.0 + swollen)))) * (1.0 / swollen)
 
 
-@njit(error_model="numpy")
+@part
 def advance(m: Any, lr: float, weight_decay: float, trace: float, dt: float) -> tuple[Any, Any, Any]:
     """From m = |w(t)|^2: |w(t+dt)|^2, 1 - e^{-S A / 2} and B of the step.
 
@@ -63,7 +63,7 @@ def advance(m: Any, lr: float, weight_decay: float, trace: float, dt: float) -> 
     return after, gain * whole * inverse, rate * log1p_ratio(np.sqrt(decay * trace) * rate)
 
 
-@njit(error_model="numpy")
+@part
 def _swelling_clock(m: Any, after: Any, lr: float, decay: float, trace: float, dt: float) -> Any:
     """B for negative weight decay (a gauge change needs it): arctan(c x)/c, c^2 = -decay S."""
     swell, swollen = growth(decay * dt), np.exp(decay * dt)

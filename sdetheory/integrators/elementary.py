@@ -7,8 +7,7 @@ digits in every lane, whatever the width.
 from math import factorial, pi
 from typing import Any
 
-from numba import njit
-
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import any_lane, floor, fma, from_bits, maximum, minimum, select, sqrt, to_bits
 
 _EXP = tuple(1.0 / factorial(k) for k in range(14))
@@ -25,7 +24,7 @@ _WHOLE = 6755399441055744.0  # 1.5 * 2**52: adding it leaves an integer in the l
 _TINY = 1e-300
 
 
-@njit(error_model="numpy")
+@part
 def exponential(x: Any) -> Any:
     """e^x: x = k ln 2 + f, 2^k by its bits, e^f by Taylor; clipped to [-708, 708], NaN stays NaN."""
     clipped = minimum(maximum(x, -708.0), 708.0)
@@ -47,7 +46,7 @@ def exponential(x: Any) -> Any:
     return p * from_bits(to_bits(k + (_WHOLE + 1023.0)) << 52) + 0.0 * x
 
 
-@njit(error_model="numpy")
+@part
 def _artanh_ratio(y: Any) -> Any:
     """artanh(s)/s from y = s^2 <= 0.04."""
     p = fma(y, _ATANH[10], _ATANH[9])
@@ -62,7 +61,7 @@ def _artanh_ratio(y: Any) -> Any:
     return fma(y, p, 1.0)
 
 
-@njit(error_model="numpy")
+@part
 def logarithm(x: Any) -> Any:
     """ln x for positive normal x: x = 2^k m with m in [1/sqrt 2, sqrt 2), ln m = 2 artanh((m-1)/(m+1))."""
     shifted = to_bits(x) + 0x00095F619980C433  # adds 1 - 1/sqrt 2: the exponent now rounds to nearest
@@ -72,7 +71,7 @@ def logarithm(x: Any) -> Any:
     return fma(k, _LN2_HIGH, fma(2.0 * s, _artanh_ratio(s * s), k * _LN2_LOW))
 
 
-@njit(error_model="numpy")
+@part
 def log1p_ratio(y: Any) -> Any:
     """ln(1 + y)/y for y >= 0, 1 at y = 0: by artanh(y/(2 + y)) for y <= 1/2, else by the logarithm."""
     large = y > 0.5
@@ -84,7 +83,7 @@ def log1p_ratio(y: Any) -> Any:
     return select(large, logarithm(1.0 + y) / maximum(y, 0.5), near)
 
 
-@njit(error_model="numpy")
+@part
 def arctan_ratio(y: Any) -> Any:
     """arctan(y)/y for y >= 0: three half angles, then the series."""
     t = y / (1.0 + sqrt(1.0 + y * y))
@@ -97,7 +96,7 @@ def arctan_ratio(y: Any) -> Any:
     return select(y > _TINY, 8.0 * t * p / maximum(y, _TINY), 1.0 + 0.0 * y)
 
 
-@njit(error_model="numpy")
+@part
 def _small_cos_sinc(square: Any) -> tuple[Any, Any]:
     """(cos r, sin r / r) for r^2 <= 10 by half the angle, with neither root nor quotient."""
     y = 0.25 * square
@@ -125,7 +124,7 @@ def _small_cos_sinc(square: Any) -> tuple[Any, Any]:
     return fma(-2.0 * y * s, s, 1.0), s * c
 
 
-@njit(error_model="numpy")
+@part
 def cos_sinc(square: Any) -> tuple[Any, Any]:
     """(cos r, sin r / r) from r^2 >= 0; whole turns are removed first in the lanes that need it."""
     large = square > 10.0

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba.extending import overload
 
+from sdetheory.lanes.parts import OPTIONS
 from sdetheory.lanes.vector import constant, fma, load, store
 from sdetheory.lanes.verbs import (
     coordinate,
@@ -50,7 +51,7 @@ def _move(model, noise, keep, drift, diffusion, y, z, work):
     (_descend if descends else _move_with_norm)(model, noise, keep, drift, diffusion, y, z, work)
 
 
-@overload(_move, jit_options={"error_model": "numpy"})
+@overload(_move, jit_options=OPTIONS)
 def _chosen_move(model, noise, keep, drift, diffusion, y, z, work):
     own = prepare.has_for_good(model.instance_class) or coordinate.has_for_good(model.instance_class)
     return _descend if noise.instance_class is NoNoise and not own else _move_with_norm

@@ -2,12 +2,11 @@
 
 from typing import Any, NamedTuple
 
-from numba import njit
-
 from sdetheory.integrators.clocks import norm_after
 from sdetheory.integrators.elementary import exponential
 from sdetheory.integrators.sphere_state import check_registered, check_scale_invariant, join, split
 from sdetheory.lanes.dispatch import verb
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import constant, fma, load, maximum, sqrt, store
 from sdetheory.lanes.verbs import decode, encode, extra, gradient, step, workspace
 from sdetheory.models.noise import Covariance, Isotropic, inner
@@ -110,7 +109,7 @@ encode.of(Flow2)(split)
 decode.of(Flow2)(join)
 
 
-@njit(error_model="numpy")
+@part
 def _field(model: Any, noise: Any, w: Any, drift: Any, stray: Any, out: Any, image: Any, rest: Any) -> None:
     """out <- -drift |w|^2 grad L(w) + stray P C w: homogeneous of degree 1, so that |w| does not matter."""
     gradient(model, w, out, rest)
@@ -121,7 +120,7 @@ def _field(model: Any, noise: Any, w: Any, drift: Any, stray: Any, out: Any, ima
         store(out, i, fma(-drift * q, load(out, i), stray * fma(-along, load(w, i), load(image, i))))
 
 
-@njit(error_model="numpy")
+@part
 def _drift(model: Any, noise: Any, w: Any, drift: Any, stray: Any, work: Any) -> None:
     """w <- the unit vector after drift and Stratonovich drift of half a step, by the midpoint rule."""
     d = w.size
@@ -140,7 +139,7 @@ def _drift(model: Any, noise: Any, w: Any, drift: Any, stray: Any, work: Any) ->
         store(w, i, scale * load(w, i))
 
 
-@njit(error_model="numpy")
+@part
 def _random_field(noise: Any, w: Any, z: Any, t: Any, work: Any) -> None:
     """work[:d] <- the random field of the step at the unit vector w."""
     d = w.size
@@ -157,7 +156,7 @@ def _random_field(noise: Any, w: Any, z: Any, t: Any, work: Any) -> None:
         store(b, i, fma(root, x, 0.125 * t * t * (load(cy, i) - trace * load(y, i))))
 
 
-@njit(error_model="numpy")
+@part
 def _moebius(w: Any, b: Any) -> None:
     """w <- the flow of w' = b - <b, w> w for the time 1, from a unit vector."""
     d = w.size

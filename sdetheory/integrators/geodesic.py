@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from sdetheory.integrators.elementary import cos_sinc, exponential, log1p_ratio
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import fma, load, maximum, select, sqrt, store
 
 NODES = np.array([0.0, *(0.5 - 0.5 * cos(pi * (k + 0.5) / 14) for k in (13, 0, 6, 10, 3, 12, 1, 8, 5, 11, 2, 7, 9, 4))])
@@ -53,7 +54,7 @@ def matched_coefficients(n: float, out: np.ndarray) -> None:
             out[k] = (out[k] - out[k - 1]) / (NODES[k] - NODES[k - level])
 
 
-@njit(error_model="numpy")
+@part
 def store_coefficients(n: float, y: Any, first: int) -> None:
     """Write the interpolation of this dimension into 15 rows of the state, starting at row `first`."""
     coefficients = np.empty(15)
@@ -62,7 +63,7 @@ def store_coefficients(n: float, y: Any, first: int) -> None:
         store(y, first + k, coefficients[k])
 
 
-@njit(error_model="numpy")
+@part
 def step_variance(t: Any, n: float, y: Any, first: int) -> Any:
     """v = 2 x / n of the step with E cos r = 1 - t, from `store_coefficients`; 2 eta on the circle."""
     if n < 2.0:
@@ -74,14 +75,14 @@ def step_variance(t: Any, n: float, y: Any, first: int) -> Any:
     return (2.0 / n) * t * p
 
 
-@njit(error_model="numpy")
+@part
 def matched_share(eta: Any, n: float, y: Any, first: int) -> Any:
     """v / (2 eta / n), the matched variance over the unmatched one; 1 at eta = 0 and on the circle."""
     t = 1.0 - exponential(-eta)
     return select(eta > 1e-12, 0.5 * n * step_variance(t, n, y, first) / maximum(eta, 1e-12), 1.0 + 0.0 * eta)
 
 
-@njit(error_model="numpy")
+@part
 def geodesic(v: Any, ww: Any, wz: Any, zz: Any) -> tuple[Any, Any]:
     """(a, b) such that a w + b z is the unit vector at distance sqrt(v) |t|, t the tangent of z at w.
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from sdetheory.lanes.dispatch import verb
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import constant, fma, load, sqrt, store
 from sdetheory.lanes.verbs import disturb
 from sdetheory.models.noise import (
@@ -39,7 +39,7 @@ def check_registered(integrator: Any, noise: Any, verb: Any, advice: str) -> Non
         )
 
 
-@njit(error_model="numpy")
+@part
 def split(integrator: Any, w: Any, lr: float, y: Any) -> None:
     """Rows: the direction (d), |w|^2, the squared length of the stored direction (1 here)."""
     d = w.size
@@ -50,7 +50,7 @@ def split(integrator: Any, w: Any, lr: float, y: Any) -> None:
     store(y, d + 1, 1.0)
 
 
-@njit(error_model="numpy")
+@part
 def join(integrator: Any, y: Any, lr: float, w: Any) -> None:
     """w = |w| times the direction."""
     d = w.size

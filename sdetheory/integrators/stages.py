@@ -3,14 +3,11 @@ time."""
 
 from typing import Any
 
-from numba import njit
-
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import constant, fma, load, store
 from sdetheory.lanes.verbs import gradient
 
-# Called from compiled code only: wrappers for calls from Python would be a fifth of the compile time.
-_OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-inner = njit(**_OPTIONS)
+inner = part
 
 
 @inner

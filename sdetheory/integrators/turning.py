@@ -3,10 +3,10 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sdetheory.ensemble import Ensemble
 from sdetheory.integrators.euler_maruyama import TrainingStep
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import load, sqrt, store
 from sdetheory.lanes.verbs import (
     decode,
@@ -66,7 +66,7 @@ def turn_cosine(ensemble: Ensemble, name: str = "squared_norm") -> np.ndarray:
     return 0.5 * ensemble.views[name][1] - 1.0
 
 
-@njit(error_model="numpy")
+@part
 def _dimension(scheme: Any, rows: int) -> int:
     """d of a state of `rows` rows: the scheme's d + extra, and d more."""
     d = rows // 2
@@ -75,7 +75,7 @@ def _dimension(scheme: Any, rows: int) -> int:
     return d
 
 
-@njit(error_model="numpy")
+@part
 def _normalise(w: Any) -> None:
     """w <- w/|w|."""
     scale = 1.0 / sqrt(squared_norm(w))

@@ -10,7 +10,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import lower_builtin, type_callable
 
 
 def borrowed(value):
@@ -21,22 +21,18 @@ def borrowed(value):
     return value
 
 
-@overload(borrowed, inline="always")
-def _borrowed(value):  # Numba compares argument names with annotations: none here
-    def disowned(value):
-        return _disown(value)
+@type_callable(borrowed)
+def _typed(context):
+    def same(value):
+        return value
 
-    return disowned
+    return same
 
 
-@intrinsic
-def _disown(typingctx, value):
+@lower_builtin(borrowed, types.Any)
+def _disown(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     """Arrays with their owners replaced by null, wherever they stand in the value."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _without_owner(context, builder, signature.args[0], arguments[0])
-
-    return value(value), generate
+    return _without_owner(context, builder, signature.args[0], arguments[0])
 
 
 def _without_owner(context: Any, builder: Any, kind: Any, value: Any) -> Any:

@@ -23,6 +23,8 @@ from numba.core import errors
 from numba.core.imputils import lower_constant
 from numba.extending import models, register_model, typeof_impl
 
+from sdetheory.lanes.parts import part
+
 Kernel = TypeVar("Kernel", bound=Callable)
 
 
@@ -103,12 +105,9 @@ class Verb:
         return kernel
 
 
-_OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
-
-
 def _jit(function: Callable) -> Callable:
     """Numpy's rules for division, and the caller's for everything else; a jitted function is kept."""
-    return function if hasattr(function, "py_func") else njit(**_OPTIONS)(function)
+    return function if hasattr(function, "py_func") else part(function)
 
 
 class VerbType(types.Callable, types.Dummy):

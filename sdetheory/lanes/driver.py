@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numba.extending import overload
 
 from sdetheory.lanes.borrowed import borrowed
 from sdetheory.lanes.cache import compiled
+from sdetheory.lanes.parts import OPTIONS, part
 from sdetheory.lanes.random import SAVED, W64, draw_coarse
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.vector import constant, float_rows, fma, lane_array, load, select, store
@@ -45,7 +45,7 @@ def record(observers: Any, w: Any, out: Any, j: int, work: Any = None) -> None:
         store(out, j + k, measure(observer, w, work))
 
 
-@overload(record)
+@overload(record, jit_options=OPTIONS)
 def _record(observers, w, out, j, work=None):
     if len(observers) == 0:
         return lambda observers, w, out, j, work=None: None
@@ -59,7 +59,7 @@ def _record(observers, w, out, j, work=None):
     return several
 
 
-@njit(error_model="numpy")
+@part
 def _mark_non_finite(y, number, status):
     """status[0] <- number in lanes that hold a non-finite value for the first time."""
     zero = constant(y, 0.0)
@@ -69,7 +69,7 @@ def _mark_non_finite(y, number, status):
     store(status, 0, select((zero != 0.0) & (before == 0.0), 1.0 * number, before))
 
 
-@njit(error_model="numpy")
+@part
 def _at(schedule, i):
     """Value for step i: an array with one value a step, or with the one value of all steps."""
     return schedule[i] if i < schedule.size else schedule[schedule.size - 1]

@@ -16,6 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
+from sdetheory.lanes.parts import OPTIONS
+
 WEIGHTS, OUTPUT, WORK = 0, 1, 2
 COLUMNS = ("init", "a", "oa", "ai", "ak", "b", "ob", "bk", "bj", "c", "oc", "m", "q", "n")
 ROW = 14  # columns of a row
@@ -76,7 +78,7 @@ def multiply(program, first, last, w, out, work, constants):
         arrays[c][oc : oc + m * q] = result.reshape(m * q, -1)
 
 
-@overload(multiply)
+@overload(multiply, jit_options=OPTIONS)
 def _multiply_overload(program, first, last, w, out, work, constants):
     return _multiply
 

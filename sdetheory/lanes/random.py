@@ -19,6 +19,7 @@ from numba import njit
 from sdetheory import checks
 from sdetheory.lanes.cache import compiled
 from sdetheory.lanes.dispatch import verb
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.vector import (
     float_rows,
@@ -255,14 +256,14 @@ def _fill_three_point(increment, generator, state, z, n):
     return state
 
 
-@njit(error_model="numpy")
+@part
 def draw(increment: Any, generator: Any, seed: Any, path: Any, step: int, saved: Any, z: Any, n: int) -> None:
     """z[:n] <- the n increments of (seed, path, step); steps of one block come in order."""
     state = fill(increment, generator, stream(generator, seed, path, step, saved), z, n)
     suspend(generator, state, saved)
 
 
-@njit(error_model="numpy")
+@part
 def draw_coarse(
     increment: Any,
     generator: Any,

@@ -7,10 +7,10 @@ The weights are one flat vector: W_1 row by row, then W_2, ..., W_N, with W_j of
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sdetheory import checks
 from sdetheory.lanes.dispatch import verb
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.products import multiply
 from sdetheory.lanes.vector import constant, load, sqrt, store
 from sdetheory.lanes.verbs import gradient, loss, workspace
@@ -115,7 +115,7 @@ def _gradient(model, w, out, work):
     multiply(sweep.program, sweep.forward, sweep.backward, w, out, work, sweep.constants)
 
 
-@njit(error_model="numpy")
+@part
 def _slopes(residual_loss, scale, work, first, last):
     """R <- scale * slope(R), entry by entry."""
     for i in range(first, last):

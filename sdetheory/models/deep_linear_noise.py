@@ -7,9 +7,9 @@ them is gradient descent on freshly perturbed data, not an approximation of it.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sdetheory import checks
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.products import multiply
 from sdetheory.lanes.vector import load, store
 from sdetheory.lanes.verbs import disturb, draws, workspace
@@ -127,7 +127,7 @@ def _disturb_inputs(noise, w, z, out, work):
     multiply(sweep.program, sweep.forward, sweep.backward, w, out, work, sweep.constants)
 
 
-@njit(error_model="numpy")
+@part
 def _opposite_slopes(residual_loss, scale, work, residual, entries, columns):
     """Slopes of the noisy columns, minus the slopes of the clean ones."""
     for i in range(entries):

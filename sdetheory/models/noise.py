@@ -7,9 +7,9 @@ is itself scale invariant.  So `SGD` with them is mini-batch SGD, not an approxi
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sdetheory import checks
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import constant, fma, load, sqrt, store
 from sdetheory.lanes.verbs import coordinate_noise, disturb, draws, prepare_noise
 
@@ -116,7 +116,7 @@ def _draws_two(noise, d):
     return 2
 
 
-@njit(error_model="numpy")
+@part
 def squared_norm(w):
     """|w|^2 as a lane."""
     q = constant(w, 0.0)
@@ -125,7 +125,7 @@ def squared_norm(w):
     return q
 
 
-@njit(error_model="numpy")
+@part
 def inner(w, x, n):
     """The sum of w_i x_i over i < n, as a lane."""
     s = constant(w, 0.0)
@@ -134,7 +134,7 @@ def inner(w, x, n):
     return s
 
 
-@njit(error_model="numpy")
+@part
 def project(w, q, out, scale):
     """out <- scale (out - w <w, out>/q) with q = |w|^2."""
     r = inner(w, out, w.size) / q

@@ -9,8 +9,8 @@ sweep starts at P_1 = W_1 and needs no product for it, nor for G_1 = B_1.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.products import OUTPUT, WEIGHTS, WORK, Operand, product
 from sdetheory.lanes.vector import constant, store
 
@@ -87,7 +87,7 @@ def build_sweep(
     )
 
 
-@njit(error_model="numpy")
+@part
 def lay_inputs(constants, entries, inputs, work):
     """Write X into the first rows of the workspace, the same in every lane."""
     for i in range(inputs):
