@@ -255,6 +255,17 @@ def _run(
     return record
 
 
+def _combined(weights: tuple[float, ...], view: np.ndarray) -> np.ndarray:
+    """sum_v weights[v] view[v], each element by the same operations wherever it stands; one copy is made."""
+    if len(weights) == 1:
+        return np.ascontiguousarray(view[0])
+    total = np.multiply(weights[0], view[0], order="C")
+    for weight, values in zip(weights[1:], view[1:], strict=True):
+        if weight:
+            total += weight * values
+    return total
+
+
 def _ensemble(
     task: driver.Task,
     record: driver.Record,
@@ -272,12 +283,10 @@ def _ensemble(
         raise checks.Diverged(
             step * task.dt, step, "reduce lr" if "discrete" in dynamics.calculi else "reduce dt"
         )
-    weights = np.array(getattr(task.integrator, "weights", (1.0,)))
-    seen = record.values.reshape(len(w0), ts.size, weights.size, len(names)).transpose(3, 2, 0, 1)
-    views = {name: np.ascontiguousarray(seen[k]) for k, name in enumerate(names)}
-    values = {
-        name: np.tensordot(weights, view, 1) if weights.size > 1 else view[0] for name, view in views.items()
-    }
+    weights = getattr(task.integrator, "weights", (1.0,))
+    seen = record.values.reshape(len(w0), ts.size, len(weights), len(names)).transpose(3, 2, 0, 1)
+    views = {name: seen[k] for k, name in enumerate(names)}
+    values = {name: _combined(weights, view) for name, view in views.items()}
     how = {
         "model": task.model,
         "dynamics": dynamics,
