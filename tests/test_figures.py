@@ -209,12 +209,15 @@ def test_the_style_does_not_leak():
     assert matplotlib.rcParams["font.size"] == size
 
 
+DEAREST = ("invariants", "rotational_equilibrium")
+
+
 def figures_under_test():
     """One parameter a figure, marked with the claims it shows; the dearest to compile only with -m slow."""
     found = []
     for name, script in runner.scripts().items():
         marks = [pytest.mark.claim(*script().CLAIMS, kind="figure"), pytest.mark.compiled]
-        found.append(pytest.param(name, marks=[*marks, pytest.mark.slow] if name == "invariants" else marks))
+        found.append(pytest.param(name, marks=[*marks, pytest.mark.slow] if name in DEAREST else marks))
     return found
 
 
@@ -255,6 +258,6 @@ def test_computing_twice_gives_the_same_bits():
 def test_the_list_says_what_each_figure_shows(capsys):
     assert runner.main(["--list"]) == 0
     text = capsys.readouterr().out
-    for name in ("equilibrium", "ginsburg_plane", "invariants", "lr_drop", "never_settles"):
+    for name in ("equilibrium", "ginsburg_plane", "invariants", "lr_drop", "never_settles", "rotational_equilibrium"):
         assert f"\n{name}" in f"\n{text}", text
     assert text.count("claims I") + text.count("claims D") == len(runner.scripts()), text
