@@ -12,7 +12,6 @@ from math import cos, pi
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from sdetheory.integrators.elementary import cos_sinc, exponential, log1p_ratio
 from sdetheory.lanes.parts import part
@@ -21,7 +20,7 @@ from sdetheory.lanes.vector import fma, load, maximum, select, sqrt, store
 NODES = np.array([0.0, *(0.5 - 0.5 * cos(pi * (k + 0.5) / 14) for k in (13, 0, 6, 10, 3, 12, 1, 8, 5, 11, 2, 7, 9, 4))])
 
 
-@njit(error_model="numpy")
+@part
 def mean_cosine(x: float, n: float) -> tuple[float, float]:
     """E cos r and its derivative in x, for r^2 = (2 x / n) chi^2_n: 1F1(n/2; 1/2; -x/n) by its series."""
     value, slope, term = 1.0, 0.0, 1.0
@@ -33,7 +32,7 @@ def mean_cosine(x: float, n: float) -> tuple[float, float]:
     return value, slope
 
 
-@njit(error_model="numpy")
+@part
 def matched(t: float, n: float) -> float:
     """The smallest x with E cos r = 1 - t: Newton, from the value for small t."""
     x = t
@@ -43,7 +42,7 @@ def matched(t: float, n: float) -> float:
     return x
 
 
-@njit(error_model="numpy")
+@part
 def matched_coefficients(n: float, out: np.ndarray) -> None:
     """Newton's divided differences of x / t at NODES, for the sphere S^n with n >= 2."""
     out[0] = 1.0

@@ -2,9 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from numba import njit
-
 from sdetheory.integrators.strang import StrangGeodesic
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import load, store
 from sdetheory.lanes.verbs import (
     decode,
@@ -124,7 +123,7 @@ def _decode_view(integrator: Any, y: Any, lr: float, k: int, w: Any) -> None:
     decode_view(integrator.scheme, y[level * rows : (level + 1) * rows], lr, k % count, w)
 
 
-@njit(error_model="numpy")
+@part
 def _dimension(scheme: Any, rows: int) -> int:
     """d of a state of the scheme with that many rows."""
     d = rows

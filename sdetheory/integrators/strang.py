@@ -6,13 +6,12 @@ step; without a loss E<w_t, w_0> is exact, without noise the flow is; in between
 
 from typing import Any, NamedTuple
 
-from numba import njit
-
 from sdetheory.integrators.clocks import advance
 from sdetheory.integrators.geodesic import geodesic, step_variance, store_coefficients
 from sdetheory.integrators.half_flow import begin_flow, flow_coordinate, prepare_flow
 from sdetheory.integrators.sphere_state import check_registered, check_scale_invariant, join, split
 from sdetheory.lanes.dispatch import verb
+from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import any_lane, constant, fma, load, store
 from sdetheory.lanes.verbs import decode, encode, extra, step, workspace
 from sdetheory.models.noise import Isotropic, NoisyLinearBatch, NoNoise
@@ -100,7 +99,7 @@ def _encode(integrator: Any, w: Any, lr: float, y: Any) -> None:
 decode.of(StrangGeodesic)(join)
 
 
-@njit(error_model="numpy")
+@part
 def renew(model: Any, noise: Any, lr: float, weight_decay: float, dt: float, d: int, y: Any, out: Any) -> None:
     """Rows d + 17, ...: what was asked for, then |w|^2 after the step, variance of the noise, B/2."""
     m = load(y, d)
@@ -115,14 +114,14 @@ def renew(model: Any, noise: Any, lr: float, weight_decay: float, dt: float, d: 
     store(y, d + 23, 0.5 * clock)
 
 
-@njit(error_model="numpy")
+@part
 def stale(lr: float, weight_decay: float, dt: float, d: int, y: Any) -> bool:
     """Does any lane ask for clocks that are not the ones remembered?"""
     same = (load(y, d) == load(y, d + 17)) & (load(y, d + 18) == lr) & (load(y, d + 19) == weight_decay)
     return any_lane(~(same & (load(y, d + 20) == dt)))
 
 
-@njit(error_model="numpy")
+@part
 def carry(model: Any, w: Any, q: Any, half: Any, out: Any, work: Any, end: Any) -> Any:
     """end <- the direction w of squared length q after half a drift flow (end may be w); its squared length."""
     c = prepare_flow(model, w, q, half, out, work)
