@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from numba import njit
 
+import sdetheory as st
 from sdetheory import evaluate
 from sdetheory.lanes.cache import compiled
 from sdetheory.lanes.dispatch import verb
 from sdetheory.lanes.random import increments
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.vector import load, store
-from sdetheory.lanes.verbs import gradient, workspace
+from sdetheory.lanes.verbs import coordinate, gradient, prepare, workspace
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -69,6 +70,7 @@ def pull(stiffness, v):
 RUN = """
 import json
 import numpy as np
+import sdetheory as st
 import sdetheory as st
 from sdetheory import evaluate
 import landscape
@@ -164,6 +166,7 @@ def bowl_gradient(model, w, out, work):
 TWINS = """
 import json, sys
 import numpy as np
+import sdetheory as st
 from sdetheory import evaluate
 slopes = []
 for name in sys.argv[1:] or ("left", "right"):
@@ -211,6 +214,74 @@ def test_a_kernel_that_comes_after_compiled_code_is_refused():
         TypeError, match="Local already has a `workspace` kernel, which compiled code goes on using"
     ):
         workspace.of(Local)(lambda plugin, d: 1)
+
+
+class Spring(NamedTuple):
+    stiffness: float
+
+
+class PointwiseSpring(NamedTuple):
+    stiffness: float
+
+
+@gradient.of(Spring, PointwiseSpring)
+def _spring(model, w, out, work):
+    for i in range(w.size):
+        store(out, i, model.stiffness * load(w, i))
+
+
+@prepare.of(PointwiseSpring)
+def _nothing_shared(model, w, q, out, work):
+    return (q,)
+
+
+@coordinate.of(PointwiseSpring)
+def _pull(model, c, v, i, out):
+    return model.stiffness * v
+
+
+def test_descent_is_bitwise_the_same_with_and_without_the_pointwise_form():
+    """Without it (and without noise) the squared norm is not summed."""
+    start = np.array([[1.0, -0.3, 2.0], [0.0, 1e-300, 7.0]])
+    ends = [
+        st.simulate(model, st.GradientDescent(0.1, 0.3), start, [5, 40])
+        for model in (Spring(0.7), PointwiseSpring(0.7))
+    ]
+    assert ends[0].final.tobytes() == ends[1].final.tobytes(), [end.final for end in ends]
+
+
+@pytest.mark.compiled
+def test_a_pointwise_form_comes_too_late_after_descent_was_compiled_without():
+    st.simulate(Spring(0.7), st.GradientDescent(0.1, 0.3), [1.0, -0.3, 2.0], [1])
+    with pytest.raises(TypeError, match="Spring already has a `prepare` kernel"):
+        prepare.of(Spring)(lambda model, w, q, out, work: (q,))
+
+
+@pytest.mark.parametrize("model", [Spring(-1.0), PointwiseSpring(-1.0)])
+def test_descent_that_grows_without_bound_is_found(model):
+    with pytest.raises(st.Diverged, match="non-finite"):
+        st.simulate(model, st.GradientDescent(9.0), [1.0, 0.5], [400])
+
+
+class Refusing(NamedTuple):
+    limit: float
+
+
+@gradient.of(Refusing)
+def _refuse(model, w, out, work):
+    if w.size > model.limit:
+        raise ValueError("too many coordinates", w.size)
+    for i in range(w.size):
+        store(out, i, load(w, i))
+
+
+def test_a_kernel_may_raise_with_what_it_found():
+    """A kernel is compiled as a part of its entry point, and still has an environment of its own."""
+    end = st.simulate(Refusing(2.5), st.GradientDescent(0.5), [1.0, 2.0], [1])
+    assert end.final.tolist() == [[0.5, 1.0]], end.final
+    with pytest.raises(ValueError, match="too many coordinates") as caught:
+        st.simulate(Refusing(2.5), st.GradientDescent(0.5), [1.0, 2.0, 3.0], [1])
+    assert caught.value.args == ("too many coordinates", 3), caught.value.args
 
 
 double = verb("double", "thing", "x")
