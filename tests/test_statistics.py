@@ -7,6 +7,8 @@ from hypothesis import strategies as some
 
 from sdetheory import statistics
 
+TRIALS = 5000
+
 
 def draws(n=400, mean=0.0, seed=0):
     return mean + np.random.default_rng(seed).standard_normal(n)
@@ -26,7 +28,7 @@ def test_a_test_without_power_fails_even_when_the_mean_is_right():
 
 def test_the_false_alarm_rate_is_the_stated_one():
     rejected = sum(abs(o.z) > o.critical for o in _many(false_alarm=0.05))
-    outcome = statistics.proportion_test(rejected, 4000, 0.05, detectable=0.035)
+    outcome = statistics.proportion_test(rejected, TRIALS, 0.05, detectable=0.03)
     assert outcome, outcome
 
 
@@ -34,7 +36,7 @@ def test_the_power_is_the_stated_one():
     outcomes = _many(false_alarm=0.05, mean=0.3, detectable=0.3, n=100)
     seen = sum(abs(o.z) > o.critical for o in outcomes)
     stated = float(np.mean([o.power for o in outcomes]))
-    outcome = statistics.proportion_test(seen, 4000, stated, detectable=0.06)
+    outcome = statistics.proportion_test(seen, TRIALS, stated, detectable=0.06)
     assert outcome, outcome
 
 
@@ -42,7 +44,7 @@ def _many(false_alarm, mean=0.0, detectable=1.0, n=12):
     rng = np.random.default_rng(5)
     return [
         statistics.mean_test(mean + rng.standard_normal(n), 0.0, detectable=detectable, false_alarm=false_alarm)
-        for _ in range(4000)
+        for _ in range(TRIALS)
     ]
 
 
