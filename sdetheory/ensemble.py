@@ -1,5 +1,6 @@
 """What a simulation returns: the ensemble of paths, with what is needed to run it again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,19 +27,64 @@ class Ensemble:
     how: dict[str, Any] = field(default_factory=dict)
     views: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def mean(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard error over healthy paths, both (T,); the error is NaN for a single path."""
+    def mean(
+        self, name: str, *, controls: Mapping[str | tuple[str, int], Any] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard error over healthy paths, both (T,); the error is NaN for a single path.
+
+        controls: observed name, or (name, view), -> its known expectation, a number or (T,).  The estimate is then
+        that of `statistics.controlled` at every time (unbiased, coefficients fitted).  Where a control does not
+        vary it must equal its expectation, and is left out.
+
+        Raises KeyError for an unknown name, ValueError for what `controlled` refuses.
+        """
+        samples = self.samples(name)
+        if controls:
+            return self._controlled(samples, controls)
+        error = (
+            samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
+            if len(samples) > 1
+            else np.full(self.ts.shape, np.nan)
+        )
+        return samples.mean(axis=0), error
+
+    def samples(self, name: str, view: int | None = None) -> np.ndarray:
+        """Independent samples (n, T) of an observed value, or of one view of it: its values on healthy paths."""
         if name not in self.values:
             raise KeyError(
                 f"`name` must be one of {', '.join(self.values) or 'no observed values'}: name={name!r}"
             )
-        healthy = self.values[name][~self.diverged]
-        error = (
-            healthy.std(axis=0, ddof=1) / np.sqrt(len(healthy))
-            if len(healthy) > 1
-            else np.full(self.ts.shape, np.nan)
-        )
-        return healthy.mean(axis=0), error
+        if view is None:
+            return self.values[name][~self.diverged]
+        if not 0 <= view < len(self.views.get(name, ())):
+            raise KeyError(f"`view` must be below {len(self.views.get(name, ()))} for {name!r}: view={view}")
+        return self.views[name][view][~self.diverged]
+
+    def _controlled(
+        self, samples: np.ndarray, controls: Mapping[str | tuple[str, int], Any]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Estimate and standard error at every time."""
+        from sdetheory.control_variates import controlled, varies
+
+        keys = [key if isinstance(key, tuple) else (key, None) for key in controls]
+        seen = np.stack([self.samples(*key) for key in keys])
+        known = np.stack([np.broadcast_to(np.asarray(c, float), self.ts.shape) for c in controls.values()])
+        estimate, error = samples.mean(axis=0), np.zeros(self.ts.size)
+        for t in range(self.ts.size):
+            use = varies(seen[:, :, t].T)
+            wrong = ~use & ~np.isclose(seen[:, 0, t], known[:, t], rtol=1e-9, atol=1e-12)
+            if wrong.any():
+                j = int(np.argmax(wrong))
+                raise ValueError(
+                    f"`controls` must have the expectation given: {keys[j][0]} is {seen[j, 0, t]:.6g} on every path "
+                    f"at t={self.ts[t]:g}, not {known[j, t]:.6g}"
+                )
+            if use.any():
+                result = controlled(samples[:, t], seen[use, :, t].T, known[use, t])
+                estimate[t], error[t] = result.estimate, result.standard_error
+            else:
+                error[t] = samples[:, t].std(ddof=1) / np.sqrt(len(samples))
+        return estimate, error
 
     def __getitem__(self, name: str) -> np.ndarray:
         """values[name]."""

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from sdetheory.control_variates import Controlled, controlled
+
+__all__ = ["Controlled", "Outcome", "controlled", "equivalent", "fit_order", "mean_test", "proportion_test"]
 LEAST_POWER = 0.99
 
 
