@@ -15,7 +15,8 @@ class Ensemble:
     last step; diverged (paths,) and diverged_step (paths,), the step after which a path first was non-finite
     (-1: never); how: parameters, seed, versions and digest of the sources; views: name -> (views, paths, T),
     what was seen of each state of an integrator that carries several (Richardson: fine and coarse), of which
-    `values` is the combination.
+    `values` is the combination; group: how many consecutive paths make one independent sample (2: antithetic
+    pairs).
     """
 
     ts: np.ndarray
@@ -26,12 +27,14 @@ class Ensemble:
     states: np.ndarray | None = None
     how: dict[str, Any] = field(default_factory=dict)
     views: dict[str, np.ndarray] = field(default_factory=dict)
+    group: int = 1
 
     def mean(
         self, name: str, *, controls: Mapping[str | tuple[str, int], Any] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard error over healthy paths, both (T,); the error is NaN for a single path.
+        """Mean and standard error over independent samples, both (T,); the error is NaN for a single sample.
 
+        Samples are healthy paths, or the means of groups of dependent paths that are all healthy (see `samples`).
         controls: observed name, or (name, view), -> its known expectation, a number or (T,).  The estimate is then
         that of `statistics.controlled` at every time (unbiased, coefficients fitted).  Where a control does not
         vary it must equal its expectation, and is left out.
@@ -49,16 +52,27 @@ class Ensemble:
         return samples.mean(axis=0), error
 
     def samples(self, name: str, view: int | None = None) -> np.ndarray:
-        """Independent samples (n, T) of an observed value, or of one view of it: its values on healthy paths."""
+        """Independent samples (n, T) of an observed value, or of one view of it.
+
+        Its values on healthy paths; with antithetic increments the means of pairs, without the pairs of which a
+        path diverged.
+        """
         if name not in self.values:
             raise KeyError(
                 f"`name` must be one of {', '.join(self.values) or 'no observed values'}: name={name!r}"
             )
         if view is None:
-            return self.values[name][~self.diverged]
+            return self._grouped(self.values[name])
         if not 0 <= view < len(self.views.get(name, ())):
             raise KeyError(f"`view` must be below {len(self.views.get(name, ()))} for {name!r}: view={view}")
-        return self.views[name][view][~self.diverged]
+        return self._grouped(self.views[name][view])
+
+    def _grouped(self, values: np.ndarray) -> np.ndarray:
+        """(paths, T) -> (n, T): means over whole healthy groups."""
+        if self.group == 1:
+            return values[~self.diverged]
+        healthy = ~self.diverged.reshape(-1, self.group).any(axis=1)
+        return values.reshape(-1, self.group, values.shape[1])[healthy].mean(axis=1)
 
     def _controlled(
         self, samples: np.ndarray, controls: Mapping[str | tuple[str, int], Any]

@@ -51,7 +51,7 @@ def simulate(
     `dt`, may include 0; time is measured in steps for GradientDescent, SGD and WeightDecaySDE.  observe:
     observers, or a mapping from the names wanted to observers.  coarsen=m: one step of `dt` uses the sum of
     the increments that m steps of dt/m use.  Paths are numbered from `first_path`; path number and seed fix
-    the noise, whatever else runs. progress: None shows a bar on a terminal when the run is long.
+    the noise, whatever else runs.  increment=Antithetic(): paths 2k and 2k + 1 see opposite noise.  progress: None shows a bar on a terminal when the run is long.
 
     Raises ValueError for invalid input, TypeError for a plug-in without the kernel it needs, Diverged when
     every path became non-finite (a part of the paths is marked in the result instead).
@@ -107,7 +107,7 @@ def simulate(
         marks,
         keep_states,
     )
-    numbers = checks.integer("first_path", first_path) + np.arange(len(w0))
+    numbers = _numbers(checks.integer("first_path", first_path), len(w0), task.increment)
     record = _run(task, w0, numbers, threads, width, progress)
     return _ensemble(
         task,
@@ -152,6 +152,17 @@ def _seed(seed: Any) -> int:
     if checks.integer("seed", seed) >= 2**64:
         raise ValueError(f"`seed` must be below 2**64: seed={seed}")
     return int(seed)
+
+
+def _numbers(first_path: int, paths: int, increment: Any) -> np.ndarray:
+    """Path numbers; raises ValueError where a group of dependent paths would be cut."""
+    group = getattr(increment, "group", 1)
+    for name, value in (("first_path", first_path), ("paths", paths)):
+        if value % group:
+            raise ValueError(
+                f"`{name}` must be a multiple of {group} for {type(increment).__name__} increments: {name}={value}"
+            )
+    return first_path + np.arange(paths)
 
 
 def _width(width: int | None, model: Any, paths: int) -> int:
@@ -318,4 +329,5 @@ def _ensemble(
         record.states if task.keep_states else None,
         how,
         views,
+        getattr(task.increment, "group", 1),
     )

@@ -85,12 +85,12 @@ def test_given_coefficients_are_used_and_zero_ones_change_nothing():
     assert exact.estimate == pytest.approx(np.mean(y - c @ [1.0, -2.0])) and exact.variance_ratio < 0.5
 
 
-TRIALS, SMALL = 20_000, 12
+TRIALS, SMALL = 12_000, 12
 
 
 @pytest.fixture(scope="module")
 def trials():
-    """12 samples of y = c^2 + noise, 20 000 times: the residual is correlated with c^2, where fitting biases."""
+    """12 samples of y = c^2 + noise, 12 000 times: the residual is correlated with c^2, where fitting biases."""
     rng = np.random.default_rng(7)
     c = rng.standard_normal((TRIALS, SMALL))
     y = c * c + c + 0.3 * rng.standard_normal((TRIALS, SMALL))

@@ -50,6 +50,19 @@ restart = verb("restart", "generator", "step")  # -> last step <= step it can be
 fill = verb("fill", "increment", "generator", "state", "z", "n")  # z[:n] <- increments; -> state
 
 
+def _own_stream(increment: Any, path: Any) -> Any:
+    """Every path has its own."""
+    return path
+
+
+def _as_drawn(increment: Any, path: Any, z: Any, n: int) -> None:
+    """Nothing to change."""
+
+
+source = verb("source", "increment", "path", default=_own_stream)  # -> path whose stream it draws from
+reflect = verb("reflect", "increment", "path", "z", "n", default=_as_drawn)  # z[:n] <- what this path makes of it
+
+
 @njit(inline="always")
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     """Philox4x32-10: four 32-bit counter words and two key words to two 64-bit words (x1:x0, x3:x2)."""
@@ -259,8 +272,9 @@ def _fill_three_point(increment, generator, state, z, n):
 @part
 def draw(increment: Any, generator: Any, seed: Any, path: Any, step: int, saved: Any, z: Any, n: int) -> None:
     """z[:n] <- the n increments of (seed, path, step); steps of one block come in order."""
-    state = fill(increment, generator, stream(generator, seed, path, step, saved), z, n)
+    state = fill(increment, generator, stream(generator, seed, source(increment, path), step, saved), z, n)
     suspend(generator, state, saved)
+    reflect(increment, path, z, n)
 
 
 @part
