@@ -27,7 +27,7 @@ _HOME = {
     **dict.fromkeys(("Adam", "AdamW", "Lion"), "dynamics.adaptive"),
     **dict.fromkeys(("SVAG", "CoinSVAG"), "dynamics.svag"),
     "SphereSGD": "dynamics.sphere_sgd",
-    "Antithetic": "lanes.antithetic",
+    **dict.fromkeys(("White", "Skewed"), "models.independent_noise"),
 }
 _MODULES = (
     "checks", "dynamics", "evaluate", "flow", "integrators", "lanes", "models", "networks", "observables", "observers",

@@ -51,7 +51,8 @@ def simulate(
     `dt`, may include 0; time is measured in steps for GradientDescent, SGD and WeightDecaySDE.  observe:
     observers, or a mapping from the names wanted to observers.  coarsen=m: one step of `dt` uses the sum of
     the increments that m steps of dt/m use.  Paths are numbered from `first_path`; path number and seed fix
-    the noise, whatever else runs.  increment=Antithetic(): paths 2k and 2k + 1 see opposite noise.  progress: None shows a bar on a terminal when the run is long.
+    the noise, whatever else runs; with increment=Antithetic() paths 2k and 2k + 1 see opposite noise.
+    progress: None shows a bar on a terminal when the run is long.
 
     Raises ValueError for invalid input, TypeError for a plug-in without the kernel it needs, Diverged when
     every path became non-finite (a part of the paths is marked in the result instead).

@@ -61,8 +61,9 @@ def test_even_paths_are_those_of_plain_increments_and_odd_ones_are_replayed_by_r
     w = START.copy()
     z = increments(4, 1, 0, 1, 3, increment=Antithetic())[0]
     stepped = st.evaluate.step(
-        StrangGeodesic(), st.VonMisesFisher(np.eye(3)[0], 0.1), st.Isotropic(0.5), w, z, lr=0.2, weight_decay=0.1, dt=1.0
-    )
+        StrangGeodesic(), st.VonMisesFisher(np.eye(3)[0], 0.1), st.Isotropic(0.5), w, z,
+        lr=0.2, weight_decay=0.1, dt=1.0,
+    )  # fmt: skip
     np.testing.assert_allclose(pairs.values["u"][1, 1], stepped[0] / np.linalg.norm(stepped), rtol=1e-12)
 
 
@@ -86,7 +87,8 @@ def test_pairs_of_pairs_are_refused():
 def test_samples_are_means_of_whole_pairs():
     values = np.arange(12.0).reshape(6, 2)
     bad = np.array([False, False, True, False, False, False])
-    runs = Ensemble(np.arange(2.0), {"x": values}, values, bad, np.where(bad, 1, -1), views={"x": values[None]}, group=2)
+    steps, views = np.where(bad, 1, -1), {"x": values[None]}
+    runs = Ensemble(np.arange(2.0), {"x": values}, values, bad, steps, views=views, group=2)
     np.testing.assert_array_equal(runs.samples("x"), [[1.0, 2.0], [9.0, 10.0]])
     np.testing.assert_array_equal(runs.samples("x", 0), runs.samples("x"))
     mean, error = runs.mean("x")
