@@ -14,14 +14,14 @@ import numpy as np
 from sdetheory import checks
 from sdetheory.dynamics.rules import GradientFlow
 from sdetheory.ensemble import Ensemble
-from sdetheory.integrators.adaptive import FAILED, Results, advance, make_memory
+from sdetheory.integrators.adaptive import FAILED, START, STOP, Results, advance, make_memory
 from sdetheory.integrators.dop853 import DOP853
 from sdetheory.lanes.driver import automatic_threads, automatic_width
 from sdetheory.lanes.sources import digest, plugin_classes
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.verbs import workspace
 
-ROUNDS = 32  # members a lane gets in one compiled call, at most: between two signs of progress
+SLICE = 1 << 26  # lanes x numbers of a member x slopes of one compiled call: a fraction of a second
 
 
 def solve(
@@ -101,27 +101,30 @@ def _run(
     width: int,
     bar: Any,
 ) -> None:
-    """Share the members among threads in chunks of at most `ROUNDS` a lane."""
-    label, lock, members = tag(integrator, model, *observers), threading.Lock(), len(w0)
-    scratch = max(workspace.python(plugin, w0.shape[1]) for plugin in (model, *observers)) + 1
+    """Integrate all members: the lanes of all threads take them from one queue."""
+    label, lock, members, d = tag(integrator, model, *observers), threading.Lock(), len(w0), w0.shape[1]
+    scratch = max(workspace.python(plugin, d) for plugin in (model, *observers)) + 1
+    queue, stop = np.zeros(1, np.int64), threading.Event()
+    slopes = max(64, SLICE // (width * d))
 
-    def integrate(first: int, last: int) -> None:
-        memory = make_memory(w0.shape[1], len(observers), scratch, width)
-        part = Results(*(array[first:last] for array in results))
-        with np.errstate(all="ignore"):
-            advance(label, integrator, model, observers, weight_decay, ts, w0[first:last], memory, part)
-        with lock:
-            bar.update(last - first)
+    def integrate() -> None:
+        memory, phase = make_memory(d, len(observers), scratch, width), START
+        while phase != STOP and not stop.is_set():
+            with np.errstate(all="ignore"):
+                phase = advance(
+                    label, integrator, model, observers, weight_decay, ts, w0, memory, results, queue, phase, slopes
+                )
+            with lock:
+                bar.update(int(np.count_nonzero(results.counts[:, 2])) - bar.n)
 
-    size = max(1, min(ROUNDS * width, -(-members // threads)))
-    chunks = [(first, min(first + size, members)) for first in range(0, members, size)]
-    if threads == 1 or len(chunks) == 1:
-        for chunk in chunks:
-            integrate(*chunk)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            for future in [pool.submit(integrate, *chunk) for chunk in chunks]:
-                future.result()
+    with ThreadPoolExecutor(max(1, threads - 1)) as pool:
+        try:
+            others = [pool.submit(integrate) for _ in range(min(threads, -(-members // width)) - 1)]
+            integrate()
+            for other in others:
+                other.result()
+        finally:
+            stop.set()
 
 
 def _ensemble(

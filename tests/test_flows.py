@@ -41,8 +41,7 @@ def simulate(integrator, w0, ts, weight_decay=0.0, model=MODEL, **options):
         ts,
         integrator=integrator,
         keep_states=True,
-        progress=False,
-        **{"threads": 1, **options},
+        **{"threads": 1, "progress": False, **options},
     )
 
 
@@ -245,6 +244,19 @@ def test_members_do_not_depend_on_company_width_threads_or_times():
     more = simulate(DOP853(), W0, np.linspace(0, 4, 9), 0.1)
     assert np.array_equal(more.states[:, [1, 4, 8]], run.states), "more times changed the states"
     assert np.array_equal(more.states[:, 0], W0) and np.array_equal(more.final, more.states[:, -1])
+
+
+@pytest.mark.compiled
+def test_the_shared_queue_and_pauses_change_no_bit(monkeypatch, capsys):
+    """Few lanes, three threads, short slices: members meet other lanes, and are left and taken up in mid-step."""
+    w0 = np.resize(W0, (150, 26)) * np.linspace(0.2, 1.5, 150)[:, None]
+    run = simulate(DOP853(), w0, [1.0, 4.0], 0.1)
+    assert np.ptp(run.how["accepted_steps"]) > 20, run.how["accepted_steps"]  # members of unequal length
+    monkeypatch.setattr(flow, "SLICE", 1)
+    other = simulate(DOP853(), w0, [1.0, 4.0], 0.1, threads=3, progress=True)
+    assert np.array_equal(run.states, other.states), np.abs(run.states - other.states).max()
+    assert all(np.array_equal(run.how[k], other.how[k]) for k in ("accepted_steps", "rejected_steps"))
+    assert "150/150" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Lane vectors: every operation agrees with numpy in every lane, at every width, and scalars broadcast."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -30,6 +32,7 @@ from sdetheory.lanes.vector import (
     sin,
     sqrt,
     store,
+    take,
     to_bits,
 )
 
@@ -126,3 +129,25 @@ def test_comparisons_with_nan_follow_ieee():
     rows = float_rows(out)
     assert (rows[7] == 1).all() and (rows[8] == 0.5).all(), "minimum and maximum ignore a NaN"
     assert (rows[10] == 7).all() and (rows[12] == 1).all(), "ordered comparisons are false, != is true"
+
+
+@njit(nogil=True)
+def taken(counter, marks):
+    """Raise the mark of every number taken below marks.size; how many were taken."""
+    count, number = 0, take(counter)
+    while number < marks.size:
+        marks[number] += 1
+        count, number = count + 1, take(counter)
+    return count
+
+
+@pytest.mark.parametrize("function", [taken, taken.py_func] if hasattr(taken, "py_func") else [taken])
+def test_a_shared_counter_gives_every_number_once(function):
+    """Four threads, two million numbers compiled: a lost update would show as a number taken twice."""
+    size = 2_000_000 if hasattr(function, "py_func") else 20_000
+    counter, marks = np.zeros(1, np.int64), np.zeros(size, np.int8)
+    with ThreadPoolExecutor(4) as pool:
+        counts = [pool.submit(function, counter, marks) for _ in range(4)]
+        counts = [count.result() for count in counts]
+    assert sum(counts) == size and (marks == 1).all(), (counts, np.bincount(marks))
+    assert counter[0] == size + 4, counter

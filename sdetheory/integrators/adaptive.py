@@ -25,7 +25,7 @@ from sdetheory.integrators.stages import combine, force, inner
 from sdetheory.lanes.borrowed import borrowed
 from sdetheory.lanes.cache import compiled
 from sdetheory.lanes.driver import record
-from sdetheory.lanes.vector import float_rows, lane_array, load, select, store
+from sdetheory.lanes.vector import float_rows, lane_array, load, select, store, take
 
 RUNNING, DONE, FAILED = 0, 1, 2
 EULER = np.ones(1)
@@ -36,11 +36,13 @@ SMALLEST = 1e-300  # a step below this, or below 10 ulps of the time, has underf
 STEP, FRACTION, CHOSEN, DUE, NORMS, TIME, AFTER, NEXT, HEAD = 0, 1, 2, 3, 4, 7, 8, 9, 10
 # The vectors that follow, d rows each: state, end of the step, stage, slopes, dense polynomials, state shown.
 Y, NEW, STAGE, SLOPES, DENSE, SHOWN, SEEN = 0, 1, 2, 3, 3 + SLOTS, 10 + SLOTS, 11 + SLOTS
-# Rows of `numbers`: member in the lane (-1: none), next entry of ts, flag; and the head of the queue.
-MEMBER, MARK, REJECTED, QUEUE = 0, 1, 2, 3
+# Rows of `numbers`: member in the lane (-1: none), next entry of ts, was the last step rejected, steps accepted
+# and rejected, status; and (in the first lane) whether the queue was found empty. Counts stay here until the
+# member is done: neighbours in `results` belong to other threads, which would wait for the shared cache line.
+MEMBER, MARK, REJECTED, ACCEPTS, REJECTS, STATUS, EMPTY, NUMBERS = 0, 1, 2, 3, 4, 5, 6, 7
 # A phase is the slope being computed: 1 ... 11 of a step, 12 at its end, 13 ... 15 for dense output, or one
 # of these.
-SLOPE_OF_START, SLOPE_AHEAD, STOP = 16, 17, 18
+START, SLOPE_OF_START, SLOPE_AHEAD, STOP = 0, 16, 17, 18
 LAST, LAST_EXTRA = 12, 15
 NOTHING, END, INSIDE = 0, 1, 2  # what is due: nothing, the end of a step, a time inside a step
 
@@ -51,7 +53,7 @@ class Memory(NamedTuple):
 
     lanes: np.ndarray  # (rows,) lane array
     rows: np.ndarray  # (rows, W) the same memory, number by number
-    numbers: np.ndarray  # (4, W) int64
+    numbers: np.ndarray  # (NUMBERS, W) int64
     d: int
     observers: int
 
@@ -69,7 +71,7 @@ class Results(NamedTuple):
 def make_memory(d: int, observers: int, scratch: int, width: int) -> Memory:
     """Zeroed memory for states of d rows."""
     lanes = lane_array(HEAD + SEEN * d + observers + scratch, width)
-    return Memory(lanes, float_rows(lanes), np.zeros((4, width), np.int64), d, observers)
+    return Memory(lanes, float_rows(lanes), np.zeros((NUMBERS, width), np.int64), d, observers)
 
 
 @njit(inline="always")
@@ -85,20 +87,27 @@ def _work(memory):
 
 
 @compiled
-def advance(tag, integrator, model, observers, weight_decay, ts, starts, memory, results):
-    """Carry all members `starts` (members, d) from 0 to ts[-1] and record at ts.
+def advance(
+    tag, integrator, model, observers, weight_decay, ts, starts, memory, results, queue, phase, slopes
+):
+    """Carry members of `starts` (members, d) from 0 to ts[-1] and record at ts; at most about `slopes` of them.
 
+    Lanes take the next member from `queue` (1,), which all threads share; what a member does is the same in
+    any lane. Begin with phase START, and go on with the phase returned until it is STOP.
     The model is called in this one place; `_after` says where next.  (Small to compile: the rest is shared by
     all models.)
     """
     integrator, model, observers = borrowed(integrator), borrowed(model), borrowed(observers)
     ts, starts, memory, results = borrowed(ts), borrowed(starts), borrowed(memory), borrowed(results)
+    queue = borrowed(queue)
     d, lanes, work = memory.d, memory.lanes, _work(memory)
-    for lane in range(memory.numbers.shape[1]):
-        _park(memory, starts, lane)
-    memory.numbers[QUEUE, 0] = 0
-    phase = _begin(ts[-1], starts, memory)
-    while phase != STOP:
+    if phase == START:
+        for lane in range(memory.numbers.shape[1]):
+            _park(memory, starts, lane)
+        memory.numbers[EMPTY, 0] = 0
+        phase = _begin(ts[-1], starts, memory, queue)
+    while phase != STOP and slopes > 0:
+        slopes -= 1
         if phase < SLOPE_OF_START and phase != LAST:
             _stage(phase, memory)
         place, slope = _place(phase), _slope(phase)
@@ -110,7 +119,8 @@ def advance(tag, integrator, model, observers, weight_decay, ts, starts, memory,
             lanes[HEAD + slope * d : HEAD + (slope + 1) * d],
             work,
         )
-        phase = _after(phase, integrator, observers, ts, starts, memory, results)
+        phase = _after(phase, integrator, observers, ts, starts, memory, results, queue)
+    return phase
 
 
 @inner
@@ -126,30 +136,28 @@ def _slope(phase):
 
 
 @inner
-def _begin(end, starts, memory):
+def _begin(end, starts, memory, queue):
     """Fill empty lanes, or begin a step in the busy ones; returns the phase of the slope needed next."""
-    busy = _busy(memory)
-    if memory.numbers[QUEUE, 0] < starts.shape[0] and busy < memory.numbers.shape[1]:
-        _fill(memory, starts)
+    if _fill(memory, starts, queue):
         return SLOPE_OF_START
-    if busy == 0:
+    if _busy(memory) == 0:
         return STOP
     _choose_steps(end, memory)
     return 1
 
 
 @inner
-def _after(phase, integrator, observers, ts, starts, memory, results):
+def _after(phase, integrator, observers, ts, starts, memory, results, queue):
     """What to do with the slope just computed; returns the phase of the slope needed next."""
     end = ts[-1]
     if phase == SLOPE_OF_START:
         _look_ahead(integrator, end, memory)
         return SLOPE_AHEAD
     if phase == SLOPE_AHEAD:
-        _first_steps(integrator, end, memory, results)
+        _first_steps(integrator, end, memory)
         _deliver(phase == LAST_EXTRA, observers, ts, memory, results)
     elif phase == LAST - 1:
-        if _judge_all(integrator, memory, results):
+        if _judge_all(integrator, memory):
             return LAST
     elif phase < LAST or (phase == LAST and _mark_due(ts, memory) == INSIDE) or LAST < phase < LAST_EXTRA:
         return phase + 1
@@ -157,7 +165,7 @@ def _after(phase, integrator, observers, ts, starts, memory, results):
         _deliver(phase == LAST_EXTRA, observers, ts, memory, results)
         _move_on(memory)
     _release(memory, results, starts, end)
-    return _begin(end, starts, memory)
+    return _begin(end, starts, memory, queue)
 
 
 @inner
@@ -193,19 +201,24 @@ def _park(memory, starts, lane):
 
 
 @inner
-def _fill(memory, starts):
-    """Members from the queue go to the empty lanes, which are chosen."""
-    rows, numbers, queue = memory.rows, memory.numbers, memory.numbers[QUEUE, 0]
+def _fill(memory, starts, queue):
+    """Members from the queue go to the empty lanes, which are chosen. Is there one?"""
+    rows, numbers, found = memory.rows, memory.numbers, False
     for lane in range(numbers.shape[1]):
         rows[CHOSEN, lane] = 0.0
-        if numbers[MEMBER, lane] < 0 and queue < starts.shape[0]:
-            numbers[MEMBER, lane], numbers[MARK, lane], numbers[REJECTED, lane] = queue, 0, 0
+        if numbers[MEMBER, lane] < 0 and numbers[EMPTY, 0] == 0:
+            member = take(queue)
+            if member >= starts.shape[0]:
+                numbers[EMPTY, 0] = 1
+                continue
+            for row in range(EMPTY):
+                numbers[row, lane] = 0
+            numbers[MEMBER, lane] = member
             rows[TIME, lane], rows[AFTER, lane], rows[NEXT, lane] = 0.0, 0.0, 0.0
-            rows[CHOSEN, lane] = 1.0
+            rows[CHOSEN, lane], found = 1.0, True
             for i in range(memory.d):
-                rows[HEAD + i, lane] = starts[queue, i]
-            queue += 1
-    numbers[QUEUE, 0] = queue
+                rows[HEAD + i, lane] = starts[member, i]
+    return found
 
 
 @inner
@@ -225,7 +238,7 @@ def _look_ahead(integrator, end, memory):
 
 
 @inner
-def _first_steps(integrator, end, memory, results):
+def _first_steps(integrator, end, memory):
     """First step sizes of the chosen lanes from the slope ahead (in `new`); then `new` is their start."""
     rows, d = memory.rows, memory.d
     y, new, slope = _group(memory, Y, NEW), _group(memory, NEW, STAGE), _group(memory, SLOPES, SLOPES + 1)
@@ -234,7 +247,7 @@ def _first_steps(integrator, end, memory, results):
         if rows[CHOSEN, lane] > 0.5:
             speed, change = np.sqrt(rows[NORMS + 1, lane] / d), np.sqrt(rows[NORMS + 2, lane] / d)
             if not speed + change < np.inf:
-                results.counts[memory.numbers[MEMBER, lane], 2] = FAILED
+                memory.numbers[STATUS, lane] = FAILED
             elif end > 0.0:
                 rows[NEXT, lane] = first_step(-rows[STEP, lane], speed, change, end)
     for i in range(d):
@@ -256,7 +269,7 @@ def _choose_steps(end, memory):
 
 
 @inner
-def _judge_all(integrator, memory, results):
+def _judge_all(integrator, memory):
     """The end of the step and its error in every lane; accepted lanes are chosen. Is there one?"""
     lanes, chosen = memory.lanes, False
     k, new = _group(memory, SLOPES, DENSE), _group(memory, NEW, STAGE)
@@ -265,7 +278,7 @@ def _judge_all(integrator, memory, results):
     store(lanes, NORMS + 1, norm5)
     for lane in range(memory.rows.shape[1]):
         if memory.numbers[MEMBER, lane] >= 0:
-            _judge(memory, results.counts, lane)
+            _judge(memory, lane)
             chosen |= memory.rows[CHOSEN, lane] > 0.5
     return chosen
 
@@ -277,20 +290,20 @@ def _least(time):
 
 
 @inner
-def _judge(memory, counts, lane):
+def _judge(memory, lane):
     """Accept or refuse the step of one lane, and set its next step size."""
-    rows, member, h = memory.rows, memory.numbers[MEMBER, lane], -memory.rows[STEP, lane]
+    rows, numbers, h = memory.rows, memory.numbers, -memory.rows[STEP, lane]
     error = error_norm(rows[NORMS, lane], rows[NORMS + 1, lane], h, memory.d)
-    rows[NEXT, lane] = h * step_factor(error, memory.numbers[REJECTED, lane] == 1)
+    rows[NEXT, lane] = h * step_factor(error, numbers[REJECTED, lane] == 1)
     if error < 1.0:
         rows[CHOSEN, lane] = 1.0
-        memory.numbers[REJECTED, lane] = 0
-        counts[member, 0] += 1
+        numbers[REJECTED, lane] = 0
+        numbers[ACCEPTS, lane] += 1
         return
-    memory.numbers[REJECTED, lane] = 1
-    counts[member, 1] += 1
+    numbers[REJECTED, lane] = 1
+    numbers[REJECTS, lane] += 1
     if not rows[NEXT, lane] >= _least(rows[TIME, lane]):
-        counts[member, 2] = FAILED
+        numbers[STATUS, lane] = FAILED
 
 
 @inner
@@ -358,15 +371,14 @@ def _move_on(memory):
 @inner
 def _release(memory, results, starts, end):
     """Lanes that arrived or failed give up their member."""
+    numbers = memory.numbers
     for lane in range(memory.rows.shape[1]):
-        member = memory.numbers[MEMBER, lane]
-        if member < 0:
-            continue
-        time = memory.rows[TIME, lane]
-        results.times[member] = time
-        if results.counts[member, 2] != FAILED:
-            results.counts[member, 2] = DONE if time == end else RUNNING
-        if results.counts[member, 2] != RUNNING:
+        member, time = numbers[MEMBER, lane], memory.rows[TIME, lane]
+        if member >= 0 and (time == end or numbers[STATUS, lane] == FAILED):
+            results.times[member] = time
+            results.counts[member, 0] = numbers[ACCEPTS, lane]
+            results.counts[member, 1] = numbers[REJECTS, lane]
             for i in range(memory.d):
                 results.final[member, i] = memory.rows[HEAD + i, lane]
+            results.counts[member, 2] = FAILED if numbers[STATUS, lane] == FAILED else DONE
             _park(memory, starts, lane)

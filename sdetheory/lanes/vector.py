@@ -13,6 +13,7 @@ lane is computed on its own, so results do not depend on the width.
 """
 
 import operator
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -297,6 +298,38 @@ def _type_any(context: Any) -> Callable:
 def _lower_any(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     bits = ir.IntType(sig.args[0].width)
     return builder.icmp_unsigned("!=", builder.bitcast(args[0], bits), bits(0))
+
+
+# ---- a counter that threads share
+# ---------------------------------------------------------------------------------------------------
+
+_TAKING = threading.Lock()
+
+
+def take(counter: np.ndarray) -> int:
+    """counter[0] before it is raised by one, in one piece: no two threads are given the same number.
+
+    counter: (1,) int64, contiguous.
+    """
+    with _TAKING:
+        number = int(counter[0])
+        counter[0] = number + 1
+    return number
+
+
+@type_callable(take)
+def _type_take(context: Any) -> Callable:
+    def typed(counter: Any) -> Any:
+        counts = isinstance(counter, types.Array) and counter.dtype == types.int64 and counter.layout == "C"
+        return types.int64(counter) if counts else None
+
+    return typed
+
+
+@lower_builtin(take, types.Array)
+def _lower_take(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    view = context.make_array(sig.args[0])(context, builder, args[0])
+    return builder.atomic_rmw("add", view.data, _I64(1), "monotonic")
 
 
 # ---- memory
