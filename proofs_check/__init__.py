@@ -6,6 +6,7 @@ any module, run by `python -m proofs_check --module yours ID`.
 """
 
 import importlib
+import pkgutil
 import re
 
 from proofs_check.against import equal, obeys, vanishes
@@ -16,13 +17,8 @@ from proofs_check.unproved import UNPROVED
 from proofs_check.vectors import Gram, Vector, letters
 from proofs_check.words import matrices, trace, vanish
 
-THEORIES = (
-    "scale_invariance", "norm_equation", "equilibrium", "finite_steps", "sphere_models", "rotation",
-    "relaxation", "lion", "exponential_rates", "validity", "auto_tuning", "slow_time", "chain",
-    "imbalance", "noisy_layers", "modes", "batch_norm", "weight_rescaling", "regularity", "bounds",
-)  # fmt: skip
 __all__ = [
-    "CLAIMS", "THEORIES", "Claim", "Derivation", "Given", "Gram", "Ito", "Outcome", "Undecided", "Vector",
+    "CLAIMS", "Claim", "Derivation", "Given", "Gram", "Ito", "Outcome", "Undecided", "Vector",
     "Verdict",
     "claim", "claims", "equal", "examine", "given", "letters", "matrices", "obeys", "statements", "trace",
     "vanish",
@@ -31,9 +27,10 @@ __all__ = [
 
 
 def claims() -> dict[str, Claim]:
-    """Every claim of the project, by id, and those of modules imported besides."""
-    for theory in THEORIES:
-        importlib.import_module(f"proofs_check.{theory}")
+    """Every claim of the modules of this package, by id, and those of modules imported besides."""
+    for module in pkgutil.iter_modules(__path__):
+        if module.name != "__main__":
+            importlib.import_module(f"proofs_check.{module.name}")
     return dict(sorted(CLAIMS.items(), key=lambda item: _natural(item[0])))
 
 
