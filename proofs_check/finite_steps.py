@@ -9,6 +9,7 @@ from proofs_check.judge import given, zero
 from proofs_check.normalised import HALF, LLA, SMD, Checks, claim, g, norm_map, product, w
 from proofs_check.systems import R, sgd_step, weight_decay_sde
 from proofs_check.vectors import Gram
+from sdetheory.predictions import edge_of_stability
 from sdetheory.predictions import intrinsic_lr as predicted
 from sdetheory.predictions.intrinsic_lr import (
     gamma_now,
@@ -24,7 +25,7 @@ from sdetheory.predictions.intrinsic_lr import (
 @claim(
     "I25",
     "GD with weight decay on h x^2/(x^2+y^2): the ray x = 0 is unstable once y^2 < lr h/(1 - lr wd)",
-    "exact multiplier of x/y, exact threshold",
+    "exact multiplier of x/y, exact threshold, exact number of steps to it on the ray",
     LLA + ", toy example; " + "derived",
 )
 def circle_stability(homogeneous: bool = True) -> Checks:
@@ -38,6 +39,14 @@ def circle_stability(homogeneous: bool = True) -> Checks:
     square = sp.Symbol("square")
     at = sp.cancel(multiplier).subs(y**2, square)
     yield obeys("threshold", predicted.circle_threshold, lambda f: [1 + at.subs(square, f.value)])
+    yield equal("y after a step on the ray", after[1].subs(x, 0), (1 - product) * y)
+    start, threshold = predicted.squared_norm0, predicted.circle_threshold.expr
+    yield obeys(  # ln(y_0^2) + 2 n ln(1 - lr wd) stays, and n = 0 at the threshold
+        "steps to it",
+        edge_of_stability.steps_to_threshold,
+        lambda f: [f.rate(start) * 2 * f.companions[0] + 1 / start, f.at(squared_norm0=threshold)],
+        companions=[sp.log(1 - product)],
+    )
 
 
 @claim(

@@ -10,6 +10,7 @@ from proofs_check.normalised import HALF, LLA, Checks, claim, g, product, w
 from proofs_check.spectrum import gap_enclosed
 from proofs_check.systems import sgd_step
 from proofs_check.vectors import Gram, letters
+from sdetheory.predictions import edge_of_stability as theory
 from sdetheory.predictions import exponential_lr, intrinsic_lr
 from sdetheory.predictions.intrinsic_lr import lr, step_lr, trace, unit_squared_gradient, weight_decay
 
@@ -93,7 +94,8 @@ def quasi_rmsprop(right_memory: bool = True) -> Checks:
 @claim(
     "I52",
     "GD with weight decay at the edge, etat lambda_1 = 2: slow flow -2 grad ln lambda_1/(4 + |grad ln lambda_1|^2)",
-    "leading order in lr wd and in the square of the oscillation, any dimension of the manifold of minimisers",
+    "leading order in lr wd and in the square of the oscillation, any dimension of the manifold of minimisers; the "
+    "clock without assuming that effective lr x lambda_1 rests",
     "Lyu, Li, Arora 2022; constant derived",
     given=["averaging: the oscillation along the top eigenvector has a slowly varying squared size x^2"],
     latex=r"\tfrac{d\zeta}{d\tau}=-\tfrac{2\nabla\ln\lambda_1}{4+\|\nabla\ln\lambda_1\|^2}",
@@ -106,10 +108,45 @@ def sharpness_flow(edge: bool = True, at_rest: bool = True) -> Checks:
     step = intrinsic_lr.direction_lr_step.at(weight_decay=small / lr, unit_squared_gradient=small * across**2)
     change = sp.cancel(sp.diff(step, small).subs(small, 0) / step_lr)
     yield equal("change of ln etat", change, 2 - step_lr**2 * sharp**2 * x**2)
-    move = -step_lr * along
-    rules = [step_lr * sharp - 2] * edge + [change + slope * move] * at_rest
-    modulo = given(rules, {step_lr: 1, sharp: 2, x: HALF, slope: 2}, nonzero=[sharp])
-    yield equal("slow flow", move * (4 + slope**2), -2 * slope, modulo)
+    move, square = -step_lr * along, slope**2
+    on_edge = [step_lr * sharp - 2] * edge
+    point = {step_lr: 1, sharp: 2, x: HALF, slope: 2}
+    yield obeys("the edge", theory.edge_effective_lr, lambda f: [1 - f.at(sharpness=sharp) * sharp + 1])
+    modulo = given([*on_edge, *[change + slope * move] * at_rest], point, nonzero=[sharp])
+    flow = theory.sharpness_flow_rate
+    yield obeys("slow flow", flow, lambda f: [f.at(log_slope=slope, log_slope_square=square) - move], modulo)
+    fall = theory.sharpness_log_rate
+    yield obeys("fall of ln lambda_1", fall, lambda f: [f.at(log_slope_square=square) - slope * move], modulo)
+    size = theory.edge_oscillation
+    yield obeys("x^2", size, lambda f: [f.at(log_slope_square=square) - product * x**2], modulo)
+    # The clock needs the edge alone: d sigma = d tau - d ln(etat lambda_1)/2 carries zeta along the flow.
+    start, now = theory.edge_product0, theory.edge_product
+    velocity = flow.at(log_slope=slope, log_slope_square=square)
+    yield obeys(
+        "clock",
+        theory.sharpness_clock,
+        lambda f: [
+            velocity * (f.rate(theory.slow_time) + f.rate(now) * now * (change + slope * move)) - move,
+            f.rate(start) * start + f.rate(now) * now,
+            f.at(edge_product0=now, slow_time=0),
+        ],
+        given(on_edge, point, nonzero=[sharp]),
+    )
+    yield from _equator()
+
+
+def _equator() -> Checks:
+    """Its closed form: d tau/d longitude times the rate of the flow is 1, and no time at the start."""
+    c, c0, sine = theory.cosine, theory.cosine0, sp.Symbol("sine")
+    log_slope = -theory.amplitude * sine / (theory.mean + theory.amplitude * c)
+    rate = theory.sharpness_flow_rate.at(log_slope=log_slope, log_slope_square=log_slope**2)
+    circle = given([sine**2 + c**2 - 1], {sine: sp.Rational(3, 5), c: sp.Rational(4, 5)}, nonzero=[sine])
+    yield obeys(
+        "time between longitudes",
+        theory.equator_slow_time,
+        lambda f: [f.rate(c) * -sine * rate - 1, f.at(cosine=c0)],
+        circle,
+    )
 
 
 @claim(

@@ -147,6 +147,13 @@ def circle(w: sp.Matrix, h: Any) -> sp.Expr:
     return h * w[0] ** 2 / w.dot(w)
 
 
+def equator(w: sp.Matrix, mean: Any, amplitude: Any) -> sp.Expr:
+    """(mean + amplitude u_1/|u|) z^2/(2|w|^2), w = (u, z)."""
+    u, z = list(w)[:-1], w[-1]
+    sharpness = mean + amplitude * u[0] / sp.sqrt(sp.Add(*(x**2 for x in u)))
+    return sharpness * z**2 / (2 * w.dot(w))
+
+
 def goe_batch(w: sp.Matrix, A: sp.Matrix, s: Any, E: sp.Matrix) -> sp.Expr:
     """w^T (A + s E) w/|w|^2, E symmetric Gaussian, variance 1 off and 2 on the diagonal."""
     return rayleigh(w, A + s * E)

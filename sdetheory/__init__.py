@@ -19,6 +19,7 @@ _HOME = {
     **dict.fromkeys(("label_noise", "input_noise", "multiplicative_input_noise"), "models.deep_linear_noise"),
     **dict.fromkeys(("White", "Skewed"), "models.independent_noise"),
     **dict.fromkeys(("Rayleigh", "RayleighQuotient", "VonMisesFisher", "Circle"), "models.scale_invariant"),
+    "Equator": "models.equator",
     **dict.fromkeys(
         ("NoNoise", "Isotropic", "Covariance", "GOEBatch", "NoisyLinearBatch", "CircleBatch"), "models.noise"
     ),
@@ -27,6 +28,7 @@ _HOME = {
     **dict.fromkeys(("Adam", "AdamW", "Lion"), "dynamics.adaptive"),
     **dict.fromkeys(("SVAG", "CoinSVAG"), "dynamics.svag"),
     "SphereSGD": "dynamics.sphere_sgd",
+    "sharpness_flow": "slow_flow",
     **dict.fromkeys(("White", "Skewed"), "models.independent_noise"),
 }
 _MODULES = (

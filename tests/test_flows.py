@@ -23,8 +23,7 @@ from sdetheory.observables import chain_imbalance, end_to_end, imbalance_norm, m
 from sdetheory.observers import SquaredNorm
 from sdetheory.predictions import deep_linear as predictions
 from sdetheory.statistics import fit_order
-from tests.deep_linear_cases import SLOPE, gradient_by_hand
-from tests.test_deep_linear import STARTS, close
+from tests.deep_linear_cases import SLOPE, STARTS, close, gradient_by_hand
 
 WIDTHS = (3, 4, 2, 3)
 TARGET = np.array([[1.0, 0.5, 0.0], [-0.5, 2.0, 0.3], [0.2, 0.0, -1.0]])

@@ -12,8 +12,7 @@ from sdetheory import observables
 from sdetheory.models.deep_linear import PseudoHuber, Square, deep_linear, deep_linear_from_data, scalar_chain
 from sdetheory.models.weights import balanced_weights, pack
 from sdetheory.predictions import deep_linear as predictions
-from tests.deep_linear_cases import SLOPE, gradient_by_hand, layers_of, product_of
-from tests.test_deep_linear import arrays, close
+from tests.deep_linear_cases import SLOPE, arrays, close, gradient_by_hand, layers_of, product_of
 
 WIDTHS = (2, 3, 1, 2)
 away = st.floats(0.4, 2.5) | st.floats(-2.5, -0.4)

@@ -5,14 +5,23 @@ import difflib
 from collections.abc import Sequence
 from types import ModuleType
 
-from sdetheory.predictions import deep_linear, exponential_lr, intrinsic_lr, rotational_equilibrium, svag
+from sdetheory.predictions import (
+    deep_linear,
+    edge_of_stability,
+    exponential_lr,
+    intrinsic_lr,
+    rotational_equilibrium,
+    svag,
+)
 from sdetheory.predictions.letters import LetterForm, letter_form
 from sdetheory.predictions.prediction import Prediction, Quantity
 
-THEORIES: tuple[ModuleType, ...] = (intrinsic_lr, deep_linear, rotational_equilibrium, exponential_lr, svag)
+THEORIES: tuple[ModuleType, ...] = (
+    intrinsic_lr, deep_linear, rotational_equilibrium, exponential_lr, svag, edge_of_stability,
+)  # fmt: skip
 __all__ = [
-    "THEORIES", "LetterForm", "Prediction", "Quantity", "all", "deep_linear", "exponential_lr", "find",
-    "intrinsic_lr", "letter_form", "rotational_equilibrium", "svag",
+    "THEORIES", "LetterForm", "Prediction", "Quantity", "all", "deep_linear", "edge_of_stability", "exponential_lr",
+    "find", "intrinsic_lr", "letter_form", "rotational_equilibrium", "svag",
 ]  # fmt: skip
 
 
