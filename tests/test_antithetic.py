@@ -17,8 +17,15 @@ START = np.array([0.6, -0.4, 0.3])
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("inner", [Gaussian(), TwoPoint(), ThreePoint()])
-@pytest.mark.parametrize("generator", [Block(), Philox()])
+@pytest.mark.parametrize(
+    ("inner", "generator"),
+    [
+        (Gaussian(), Block()),
+        (ThreePoint(), Philox()),
+        pytest.param(TwoPoint(), Block(), marks=pytest.mark.slow),
+        pytest.param(Gaussian(), Philox(), marks=pytest.mark.slow),
+    ],
+)
 def test_a_pair_sees_the_even_paths_numbers_and_minus_them(inner, generator):
     for pair in (0, 7, 2**33):
         plain = increments(3, 2 * pair, 250, 262, 3, increment=inner, generator=generator)

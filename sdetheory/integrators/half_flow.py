@@ -12,7 +12,7 @@ from sdetheory.integrators.elementary import exponential
 from sdetheory.lanes.dispatch import verb
 from sdetheory.lanes.vector import constant, fma, load, sqrt, store
 from sdetheory.lanes.verbs import gradient
-from sdetheory.models.scale_invariant import Circle, Rayleigh, VonMisesFisher
+from sdetheory.models.scale_invariant import Circle, NoLoss, Rayleigh, VonMisesFisher
 
 
 def _midpoint(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> None:
@@ -94,7 +94,7 @@ def _begin_circle(model: Any, s: Any, out: Any) -> None:
     store(out, 1, 1.0)
 
 
-@prepare_flow.of(Rayleigh, Circle)
+@prepare_flow.of(NoLoss, Rayleigh, Circle)
 def _prepare_factors(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) -> Any:
     """Nothing but the factors."""
     return (q,)
@@ -104,3 +104,9 @@ def _prepare_factors(model: Any, w: Any, q: Any, s: Any, out: Any, work: Any) ->
 def _factor(model: Any, c: Any, v: Any, i: int, out: Any) -> Any:
     """The factor times w_i."""
     return v * load(out, i)
+
+
+@flow_coordinate.of(NoLoss)
+def _still(model: Any, c: Any, v: Any, i: int, out: Any) -> Any:
+    """w_i."""
+    return v

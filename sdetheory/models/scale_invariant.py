@@ -11,6 +11,12 @@ from sdetheory.lanes.vector import constant, fma, load, sqrt, store
 from sdetheory.lanes.verbs import coordinate, gradient, loss, prepare
 
 
+class NoLoss(NamedTuple):
+    """L = 0: with isotropic noise the direction is Brownian motion on the sphere."""
+
+    scale_invariant = True
+
+
 class Rayleigh(NamedTuple):
     """Rayleigh quotient of a diagonal matrix: L(w) = sum_i a_i w_i^2 / |w|^2, with `a` of shape (d,).
 
@@ -70,6 +76,18 @@ class Circle(NamedTuple):
         return Circle(checks.real("h", self.h))
 
 
+@prepare.of(NoLoss)
+def _no_loss_prepare(model, w, q, out, work):
+    """Nothing."""
+    return (0.0,)
+
+
+@coordinate.of(NoLoss)
+def _no_loss_coordinate(model, c, v, i, out):
+    """0."""
+    return 0.0 * v
+
+
 @prepare.of(Rayleigh)
 def _rayleigh_prepare(model, w, q, out, work):
     """2/|w|^2 and L(w)."""
@@ -117,7 +135,7 @@ def _circle_coordinate(model, c, v, i, out):
     return c[0] * (a - c[1]) * v
 
 
-@gradient.of(Rayleigh, VonMisesFisher, Circle)
+@gradient.of(NoLoss, Rayleigh, VonMisesFisher, Circle)
 def _gradient_by_coordinates(model, w, out, work):
     """The pointwise pair, written to an array."""
     q = constant(w, 0.0)
@@ -142,6 +160,12 @@ def _quotient_gradient(model, w, out, work):
     value = s / q
     for i in range(w.size):
         store(out, i, 2.0 / q * (load(out, i) - value * load(w, i)))
+
+
+@loss.of(NoLoss)
+def _no_loss(model, w, work):
+    """0."""
+    return constant(w, 0.0)
 
 
 @loss.of(Rayleigh)
