@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 from threading import Event
 
 import numpy as np
@@ -37,7 +37,7 @@ def train(
     lr: Rate,
     weight_decay: Rate = 0.0,
     steps: int,
-    batch_size: int = 32,
+    batch_size: int | None = 32,
     label_noise: float = 0.0,
     seeds: int | Sequence[int] | np.ndarray = 1,
     init_scale: float | np.ndarray = 1.0,
@@ -55,7 +55,7 @@ def train(
     lr, weight_decay: a number, a callable step -> value, or an array with one value a step, (steps,), one a
         net, (E, 1), or both, (E, steps): a scan over (lr, weight_decay, init_scale) is one ensemble.
     batch_size: examples a batch, drawn with replacement; each label is replaced by a uniform one with
-        probability label_noise, anew at each step.
+        probability label_noise, anew at each step. None is gradient descent: every example in every step.
     init_scale: factor of He's start, one number or one a net; start, (E, P), replaces the start.
     first_step: number of the first step; with start = record.final a run goes on bitwise as if never stopped.
     record_every: spacing of the records, or the steps themselves; by: norms per "layer" or per "neuron".
@@ -69,8 +69,8 @@ def train(
     run = _Run(
         net, data, members, per_step("lr", lr, len(members), first, steps),
         per_step("weight_decay", weight_decay, len(members), first, steps),
-        first, steps, int(batch_size), float(label_noise), _marks(record_every, steps), segment_table(groups),
-        Event(),
+        first, steps, None if batch_size is None else int(batch_size), float(label_noise), _marks(record_every, steps),
+        segment_table(groups), Event(),
     )  # fmt: skip
     parameters = _start(net, members, init_scale, start)
     workers = os.cpu_count() or 1 if threads is None else checks.integer("threads", threads, 1)
@@ -101,7 +101,7 @@ class _Run:
     weight_decay: np.ndarray
     first: int
     steps: int
-    batch_size: int
+    batch_size: int | None
     label_noise: float
     marks: np.ndarray
     segments: np.ndarray
@@ -117,7 +117,7 @@ class _Run:
     def chunk_size(self, threads: int) -> int:
         """Nets a chunk: their weights, gradients and activations in a few MB, and work for every thread."""
         features = sum(layer.outputs for layer in self.net.layers if isinstance(layer, Dense))
-        fitting = _CACHE_BYTES // (8 * (2 * self.net.size + 4 * self.batch_size * features))
+        fitting = _CACHE_BYTES // (8 * (2 * self.net.size + 4 * (self.batch_size or len(self.data)) * features))
         return int(min(max(fitting, 1), _LARGEST_CHUNK, -(-len(self.seeds) // threads)))
 
     def __call__(self, part: slice, w: np.ndarray, advance: Callable, out: dict[str, np.ndarray]) -> None:
@@ -137,12 +137,12 @@ class _Run:
         moments, sums, loss_sum = np.empty((nets, groups, 3)), np.zeros((nets, groups, 4)), np.zeros(nets)
         mark = 0
         for begin, end in _pieces(self.first, self.first + self.steps + 1):
-            indices, labels = self._batches(part, begin, end)
+            batches = self._batches(part, begin, end)
             lr, weight_decay = self._rates(part, begin, end)
             for s in range(end - begin):
-                truth = self.data.labels.take(indices[s])
-                logits, caches = net.forward(bound, self.data.inputs.take(indices[s], axis=0))
-                loss, accuracy, dy = cross_entropy(logits, labels[s], truth)
+                inputs, labels, truth = next(batches)
+                logits, caches = net.forward(bound, inputs)
+                loss, accuracy, dy = cross_entropy(logits, labels, truth)
                 net.backward(bound, into, caches, dy)
                 if recording := mark < len(self.marks) and begin + s == self.first + self.marks[mark]:
                     out["loss"][:, mark], out["accuracy"][:, mark] = loss, accuracy
@@ -157,11 +157,18 @@ class _Run:
                     out["failed"][~np.isfinite(loss) & (out["failed"] < 0)] = begin + s
             yield (end - begin) * nets
 
-    def _batches(self, part: slice, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """Examples and labels of steps begin .. end - 1: two arrays (steps, nets, batch)."""
-        data, settings = self.data, (begin, end, self.batch_size, self.label_noise)
-        drawn = [batches(data.labels, data.classes, int(seed), *settings) for seed in self.seeds[part]]
-        return np.stack([d[0] for d in drawn], axis=1), np.stack([d[1] for d in drawn], axis=1)
+    def _batches(self, part: slice, begin: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Inputs (nets or 1, batch, F), labels and true labels (nets, batch) of steps begin .. end - 1."""
+        data, members = self.data, self.seeds[part]
+        if self.batch_size is None:
+            labels = np.repeat(data.labels[None], len(members), axis=0)
+            yield from repeat((data.inputs[None], labels, labels), end - begin)
+            return
+        settings = (begin, end, self.batch_size, self.label_noise)
+        drawn = [batches(data.labels, data.classes, int(seed), *settings) for seed in members]
+        indices, labels = (np.stack([d[i] for d in drawn], axis=1) for i in range(2))
+        for now, given in zip(indices, labels, strict=True):
+            yield data.inputs.take(now, axis=0), given, data.labels.take(now)
 
     def _rates(self, part: slice, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """lr and weight decay of steps begin .. end - 1, (steps, nets); 0 after the last step."""
@@ -198,19 +205,21 @@ def _members(seeds: int | Sequence[int] | np.ndarray) -> np.ndarray:
     return np.array(members, dtype=np.int64)
 
 
-def _check_data(net: Network, data: Data, batch_size: int, label_noise: float) -> None:
+def _check_data(net: Network, data: Data, batch_size: int | None, label_noise: float) -> None:
     """The data fit the network, and the batch the data."""
     checks.shape("data.inputs", data.inputs, (None, net.inputs))
     if data.classes > net.classes:
         raise ValueError(
             f"`data` must have labels below the network's {net.classes} classes: it has {data.classes}"
         )
-    if checks.integer("batch_size", batch_size, 2 if net.normalises else 1) > len(data):
+    if batch_size is not None and checks.integer("batch_size", batch_size, 2 if net.normalises else 1) > len(data):
         raise ValueError(
             f"`batch_size` must not exceed the data: batch_size={batch_size}, {len(data)} examples"
         )
     if checks.nonnegative("label_noise", label_noise) > 1:
         raise ValueError(f"`label_noise` must be a probability: label_noise={label_noise}")
+    if label_noise and batch_size is None:
+        raise ValueError(f"`label_noise` must be 0 with batch_size=None, which draws nothing: {label_noise}")
 
 
 def _start(
