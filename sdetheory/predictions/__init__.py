@@ -2,27 +2,22 @@
 figure."""
 
 import difflib
+import importlib
+import pkgutil
 from collections.abc import Sequence
 from types import ModuleType
 
-from sdetheory.predictions import (
-    deep_linear,
-    edge_of_stability,
-    exponential_lr,
-    intrinsic_lr,
-    rotational_equilibrium,
-    svag,
-)
 from sdetheory.predictions.letters import LetterForm, letter_form
 from sdetheory.predictions.prediction import Prediction, Quantity
 
-THEORIES: tuple[ModuleType, ...] = (
-    intrinsic_lr, deep_linear, rotational_equilibrium, exponential_lr, svag, edge_of_stability,
-)  # fmt: skip
-__all__ = [
-    "THEORIES", "LetterForm", "Prediction", "Quantity", "all", "deep_linear", "edge_of_stability", "exponential_lr",
-    "find", "intrinsic_lr", "letter_form", "rotational_equilibrium", "svag",
-]  # fmt: skip
+_TOOLS = ("functions", "letters", "prediction")
+THEORIES: tuple[ModuleType, ...] = tuple(
+    importlib.import_module(f"{__name__}.{module.name}")
+    for module in pkgutil.iter_modules(__path__)
+    if module.name not in _TOOLS
+)
+__all__ = ["THEORIES", "LetterForm", "Prediction", "Quantity", "all", "find", "letter_form"]
+__all__ += [theory.__name__.rpartition(".")[2] for theory in THEORIES]
 
 
 def all(modules: Sequence[ModuleType] = THEORIES) -> list[Prediction]:
