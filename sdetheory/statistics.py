@@ -3,14 +3,18 @@
 A suite of up to 100 tests at the default false-alarm rate 1e-8 rejects a true statement with probability below 1e-6.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
 
 from sdetheory.control_variates import Controlled, controlled
 
-__all__ = ["Controlled", "Outcome", "controlled", "equivalent", "fit_order", "mean_test", "proportion_test"]
+__all__ = [
+    "Controlled", "Outcome", "controlled", "equivalent", "fit_order", "law_test", "mean_test", "proportion_test",
+]  # fmt: skip
 LEAST_POWER = 0.99
 
 
@@ -132,6 +136,46 @@ def proportion_test(
         detectable,
         power,
     )
+
+
+@lru_cache(maxsize=64)
+def _kolmogorov(false_alarm: float, n: int) -> float:
+    """The distance sup |F_n - F| exceeds with this probability."""
+    return float(stats.kstwo.isf(false_alarm, n))
+
+
+def law_test(
+    samples: np.ndarray,
+    cdf: Callable[[np.ndarray], np.ndarray],
+    *,
+    detectable: float | Callable[[np.ndarray], np.ndarray],
+    margin: float = 0.0,
+    false_alarm: float = 1e-8,
+) -> Outcome:
+    """Do independent samples (n,) have the continuous law `cdf`?  Kolmogorov's and Smirnov's distance sup |F_n - F|.
+
+    detectable: a distance sup |G - F| of laws, or the CDF G of an alternative.  margin: a distance allowed, the
+    known bias of a scheme.  Passes if the distance is at most margin + c, c exceeded at the false-alarm rate if
+    sup |F_n - F| is that of the stated law (then no law within the margin fails more often), *and* a law at the
+    detectable distance would be seen with probability >= 0.99 (at the point of greatest distance F_n misses G by
+    more than x with probability below exp(-2 n x^2)).
+
+    Raises ValueError for samples that are too few or non-finite, or a `cdf` that does not increase from 0 to 1.
+    Sources: W. Hoeffding (1963); P. Massart (1990), The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality.
+    """
+    x = np.sort(np.asarray(samples, dtype=np.float64))
+    _mean(x)
+    law, n = np.asarray(cdf(x), dtype=np.float64), x.size
+    if law.shape != x.shape or not (np.diff(law) >= 0).all() or not (law[0] >= 0 and law[-1] <= 1):
+        raise ValueError("`cdf` must be an increasing function of arrays with values in [0, 1]")
+    distance = float(max((np.arange(1, n + 1) / n - law).max(), (law - np.arange(n) / n).max()))
+    effect = float(np.abs(detectable(x) - law).max()) if callable(detectable) else float(detectable)
+    critical = margin + _kolmogorov(false_alarm, n)
+    room, error = effect - critical, 0.5 / np.sqrt(n)
+    power = float(-np.expm1(-2.0 * n * room * room)) if room > 0 else 0.0
+    passed = distance <= critical and power >= LEAST_POWER
+    z, limit = (distance - margin) / error, (critical - margin) / error
+    return Outcome("law", bool(passed), distance, error, float(margin), z, limit, false_alarm, effect, power)
 
 
 def fit_order(steps: np.ndarray, errors: np.ndarray, *, floor: float = 0.0) -> float:

@@ -65,6 +65,54 @@ def test_unusable_samples_are_refused(bad):
         statistics.mean_test(bad, 0.0, detectable=1.0)
 
 
+UNIFORM = lambda x: np.clip(x, 0.0, 1.0)
+BENT = lambda delta: lambda x: UNIFORM(x) + 4 * delta * UNIFORM(x) * (1 - UNIFORM(x))  # at distance delta
+
+
+def bent_draws(delta, shape, seed):
+    """Draws of BENT(delta): u solves x + 4 delta x (1 - x) = p."""
+    p, b = np.random.default_rng(seed).random(shape), 1 + 4 * delta
+    return 2 * p / (b + np.sqrt(b * b - 16 * delta * p)) if delta else p
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.03])
+def test_the_false_alarm_rate_of_the_law_test_is_the_stated_one(margin):
+    """Without a margin it is exact; a law at the margin's distance fails less often than stated."""
+    outcomes = [
+        statistics.law_test(row, UNIFORM, detectable=0.9, margin=margin, false_alarm=0.05)
+        for row in bent_draws(margin, (4000, 60), 3)
+    ]
+    rejected = sum(not o for o in outcomes)
+    if margin:
+        assert 0 < rejected < 0.05 * 4000, rejected
+    else:
+        outcome = statistics.proportion_test(rejected, 4000, 0.05, detectable=0.035)
+        assert outcome, outcome
+
+
+@pytest.mark.parametrize("alternative", [0.1, BENT(0.1)])
+def test_the_power_of_the_law_test_is_at_least_the_stated_one(alternative):
+    """With 1200 samples 0.99 is stated: the law 0.1 away is missed in fewer than one of a hundred runs."""
+    outcomes = [
+        statistics.law_test(row, UNIFORM, detectable=alternative, false_alarm=0.001)
+        for row in bent_draws(0.1, (1500, 1200), 4)
+    ]
+    assert all(o.power >= 0.99 for o in outcomes), outcomes[0]
+    missed = sum(o.z <= o.critical for o in outcomes)
+    assert missed <= 15, (missed, outcomes[0])
+    weak = statistics.law_test(bent_draws(0.0, 200, 5), UNIFORM, detectable=alternative, false_alarm=0.001)
+    assert weak.z <= weak.critical and not weak, weak
+
+
+def test_the_law_test_refuses_what_is_no_law():
+    x = np.linspace(0.1, 0.9, 20)
+    for cdf in (lambda x: -x, lambda x: 2 * x, lambda x: 0.5, lambda x: x * np.nan):
+        with pytest.raises(ValueError, match="`cdf` must be an increasing function"):
+            statistics.law_test(x, cdf, detectable=0.5)
+    with pytest.raises(ValueError, match="`samples` must be finite"):
+        statistics.law_test(np.full(20, np.inf), UNIFORM, detectable=0.5)
+
+
 @given(order=some.floats(0.5, 6.0), constant=some.floats(1e-6, 1e6))
 def test_fit_order_recovers_the_exponent(order, constant):
     steps = 0.5 ** np.arange(6)
