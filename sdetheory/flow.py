@@ -4,7 +4,7 @@ time."""
 import hashlib
 import platform
 import threading
-from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +16,7 @@ from sdetheory.dynamics.rules import GradientFlow
 from sdetheory.ensemble import Ensemble
 from sdetheory.integrators.adaptive import FAILED, START, STOP, Results, advance, make_memory
 from sdetheory.integrators.dop853 import DOP853
-from sdetheory.lanes.driver import automatic_threads, automatic_width
+from sdetheory.lanes.driver import automatic_threads, automatic_width, columns
 from sdetheory.lanes.sources import digest, plugin_classes
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.verbs import workspace
@@ -30,7 +30,8 @@ def solve(
     w0: Any,
     ts: Any,
     integrator: DOP853 = DOP853(),
-    observe: Mapping[str, Any] | None = None,
+    observers: tuple = (),
+    names: Sequence[str] = (),
     keep_states: bool = False,
     threads: int | None = None,
     width: int | None = None,
@@ -61,19 +62,18 @@ def solve(
         )
     model = model.validated(w0.shape[1]) if hasattr(model, "validated") else model
     integrator = integrator.validated(w0.shape[1])
-    observers = {} if observe is None else dict(observe)
     threads = automatic_threads() if threads is None else checks.integer("threads", threads, least=1)
     width = getattr(model, "preferred_width", None) or automatic_width(len(w0)) if width is None else width
-    results = _empty(len(w0), w0.shape[1], ts.size, len(observers), keep_states)
+    results = _empty(len(w0), w0.shape[1], ts.size, columns(observers), keep_states)
     with _bar(len(w0), progress) as bar:
-        _run(model, integrator, tuple(observers.values()), weight_decay, ts, w0, results, threads, width, bar)
-    return _ensemble(model, dynamics, integrator, observers, w0, ts, results, keep_states, threads, width)
+        _run(model, integrator, observers, weight_decay, ts, w0, results, threads, width, bar)
+    return _ensemble(model, dynamics, integrator, observers, names, w0, ts, results, keep_states, threads, width)
 
 
-def _empty(members: int, d: int, marks: int, observers: int, keep_states: bool) -> Results:
+def _empty(members: int, d: int, marks: int, seen: int, keep_states: bool) -> Results:
     """Results to be written; what is never reached stays NaN."""
     return Results(
-        np.full((members, marks, observers), np.nan),
+        np.full((members, marks, seen), np.nan),
         np.full((members, marks if keep_states else 0, d), np.nan),
         np.full((members, d), np.nan),
         np.zeros(members),
@@ -108,7 +108,7 @@ def _run(
     slopes = max(64, SLICE // (width * d))
 
     def integrate() -> None:
-        memory, phase = make_memory(d, len(observers), scratch, width), START
+        memory, phase = make_memory(d, columns(observers), scratch, width), START
         while phase != STOP and not stop.is_set():
             with np.errstate(all="ignore"):
                 phase = advance(
@@ -131,7 +131,8 @@ def _ensemble(
     model: Any,
     dynamics: Any,
     integrator: Any,
-    observers: dict[str, Any],
+    observers: tuple,
+    names: Sequence[str],
     w0: np.ndarray,
     ts: np.ndarray,
     results: Results,
@@ -148,7 +149,7 @@ def _ensemble(
             int(accepted[first]),
             "the step size underflowed: the flow leaves its domain or the finite numbers there",
         )
-    values = {name: np.ascontiguousarray(results.values[:, :, j]) for j, name in enumerate(observers)}
+    values = {name: np.ascontiguousarray(results.values[:, :, j]) for j, name in enumerate(names)}
     how = {
         "model": model,
         "dynamics": dynamics,
@@ -159,7 +160,7 @@ def _ensemble(
         "accepted_steps": accepted.copy(),
         "rejected_steps": rejected.copy(),
         "w0": hashlib.sha256(w0.tobytes()).hexdigest(),
-        "sources": digest([advance], plugin_classes([(integrator, model, *observers.values())])),
+        "sources": digest([advance], plugin_classes([(integrator, model, *observers)])),
         "versions": {
             "python": platform.python_version(),
             "numpy": np.__version__,

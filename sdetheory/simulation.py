@@ -37,6 +37,7 @@ def simulate(
     seed: int = 0,
     observe: Sequence[Any] | Mapping[str, Any] = (),
     keep_states: bool = False,
+    keep_views: bool = True,
     threads: int | None = None,
     width: int | None = None,
     coarsen: int = 1,
@@ -52,7 +53,8 @@ def simulate(
     observers, or a mapping from the names wanted to observers.  coarsen=m: one step of `dt` uses the sum of
     the increments that m steps of dt/m use.  Paths are numbered from `first_path`; path number and seed fix
     the noise, whatever else runs; with increment=Antithetic() paths 2k and 2k + 1 see opposite noise.
-    progress: None shows a bar on a terminal when the run is long.
+    keep_views=False: for an integrator with several views (Richardson, StrangSimpson) record their combination
+    only, in less memory.  progress: None shows a bar on a terminal when the run is long.
 
     Raises ValueError for invalid input, TypeError for a plug-in without the kernel it needs, Diverged when
     every path became non-finite (a part of the paths is marked in the result instead).
@@ -66,6 +68,7 @@ def simulate(
     )
     _check_match(model, dynamics, noise, integrator, w0)
     observers, names = _observers(observe, d)
+    columns = _columns(observers, names)
     _check_kernels(model, noise, integrator, observers)
     threads = (
         checks.integer("threads", threads, least=1) if threads is not None else driver.automatic_threads()
@@ -80,7 +83,8 @@ def simulate(
             w0,
             checks.increasing("ts", ts),
             integrator,
-            dict(zip(names, observers, strict=True)),
+            observers,
+            columns,
             keep_states,
             threads,
             width,
@@ -107,6 +111,7 @@ def simulate(
         steps,
         marks,
         keep_states,
+        keep_views,
     )
     numbers = _numbers(checks.integer("first_path", first_path), len(w0), task.increment)
     record = _run(task, w0, numbers, threads, width, progress)
@@ -115,7 +120,7 @@ def simulate(
         record,
         w0,
         numbers,
-        names,
+        columns,
         np.asarray(ts, dtype=np.float64).reshape(-1),
         threads,
         width,
@@ -185,6 +190,8 @@ def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.
             f"`integrator` must be of calculus {' or '.join(dynamics.calculi)} for "
             f"{type(dynamics).__name__}: {type(integrator).__name__} is {calculus!r}"
         )
+    if len(getattr(integrator, "weights", (1.0,))) != verbs.views.python(integrator):
+        raise ValueError(f"`integrator` must have `weights`, one for each of its views: integrator={integrator!r}")
     if hasattr(dynamics, "check_integrator"):
         dynamics.check_integrator(integrator)
     if not dynamics.noisy and not isinstance(noise, NoNoise):
@@ -205,7 +212,8 @@ def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.
 def _check_kernels(model: Any, noise: Any, integrator: Any, observers: tuple) -> None:
     """Raises TypeError for the first kernel that is missing, before anything is compiled."""
     needs = [(model, verbs.gradient, verbs.prepare), (noise, verbs.disturb, verbs.prepare_noise)]
-    needs += [(observer, verbs.observe, verbs.measure) for observer in observers]
+    alone = [observer for observer in observers if not verbs.measure_all.has(observer)]
+    needs += [(observer, verbs.observe, verbs.measure) for observer in alone]
     for plugin, first, second in needs:
         if not second.has(plugin):
             first.kernel(type(plugin))
@@ -228,6 +236,13 @@ def _observers(observe: Any, d: int) -> tuple[tuple, list[str]]:
             same = sum(n == name or re.fullmatch(rf"{name}_\d+", n) is not None for n in names)
             names.append(f"{name}_{same + 1}" if same else name)
     return tuple(canonical(o, d) for o in given), names
+
+
+def _columns(observers: tuple, names: list[str]) -> list[str]:
+    """A name for every number observed: the observer's, or name_1, name_2, ... where it has several channels."""
+    counts = (verbs.channels.python(observer) for observer in observers)
+    pairs = zip(names, counts, strict=True)
+    return [name if n == 1 else f"{name}_{k + 1}" for name, n in pairs for k in range(n)]
 
 
 def _run(
@@ -267,17 +282,6 @@ def _run(
     return record
 
 
-def _combined(weights: tuple[float, ...], view: np.ndarray) -> np.ndarray:
-    """sum_v weights[v] view[v], each element by the same operations wherever it stands; one copy is made."""
-    if len(weights) == 1:
-        return np.ascontiguousarray(view[0])
-    total = np.multiply(weights[0], view[0], order="C")
-    for weight, values in zip(weights[1:], view[1:], strict=True):
-        if weight:
-            total += weight * values
-    return total
-
-
 def _ensemble(
     task: driver.Task,
     record: driver.Record,
@@ -295,10 +299,13 @@ def _ensemble(
         raise checks.Diverged(
             step * task.dt, step, "reduce lr" if "discrete" in dynamics.calculi else "reduce dt"
         )
-    weights = getattr(task.integrator, "weights", (1.0,))
-    seen = record.values.reshape(len(w0), ts.size, len(weights), len(names)).transpose(3, 2, 0, 1)
-    views = {name: seen[k] for k, name in enumerate(names)}
-    values = {name: _combined(weights, view) for name, view in views.items()}
+    values = dict(zip(names, record.values, strict=True))
+    several = len(record.views) > 1
+    views = {
+        name: record.views[:, k] if several else record.values[None, k]
+        for k, name in enumerate(names)
+        if task.keep_views
+    }
     how = {
         "model": task.model,
         "dynamics": dynamics,

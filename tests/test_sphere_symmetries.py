@@ -262,3 +262,23 @@ def test_steps_uniform_in_the_noise_clock_keep_order_two_from_a_small_norm():
     exact = (4 * means[2] - means[1]) / 3
     errors = [abs(means[k] - exact) for k in (0, 1, 3)]
     np.testing.assert_allclose(errors, [1.7e-3, 4.4e-4, 2.9e-3], rtol=0.1)
+
+
+@pytest.mark.compiled
+def test_values_do_not_depend_on_whether_views_are_kept():
+    """The combination is made where the state is: bit by bit the same, and the sum of the views up to rounding."""
+    options = dict(noise=Isotropic(0.4), integrator=Richardson(StrangSimpson()), dt=4.0, paths=37, seed=3)
+    options |= dict(observe={"u": Coordinate(0), "square": SquaredNorm()}, threads=2)
+    dynamics = WeightDecaySDE(0.1, 0.1)
+    model = VonMisesFisher(np.eye(3)[0], 0.3)
+    kept, dropped = (
+        simulate(model, dynamics, np.ones(3), [0.0, 8.0, 12.0], keep_views=keep, **options) for keep in (True, False)
+    )
+    assert dropped.views == {} and kept.views["u"].shape == (6, 37, 3), kept.views["u"].shape
+    for name in ("u", "square"):
+        assert np.array_equal(kept[name], dropped[name]), name
+        weights = np.array(Richardson(StrangSimpson()).weights)
+        summed = np.tensordot(weights, kept.views[name], 1)
+        np.testing.assert_allclose(kept[name], summed, rtol=1e-13, atol=1e-13)
+    whole = simulate(model, dynamics, np.ones(3), [0.0, 8.0, 12.0], **options | {"width": 8, "threads": 1})
+    assert np.array_equal(whole.views["u"], kept.views["u"]) and np.array_equal(whole["u"], kept["u"])

@@ -22,15 +22,15 @@ from sdetheory.lanes.random import SAVED, W64, draw_coarse
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.vector import constant, float_rows, fma, lane_array, load, select, store
 from sdetheory.lanes.verbs import (
+    channels,
     decode,
     decode_view,
     draws,
     encode,
     extra,
-    measure,
+    measure_all,
     step,
     substeps,
-    views,
     workspace,
 )
 
@@ -40,9 +40,11 @@ SLICE = 1 << 24  # lanes x rows x steps of one compiled call: a fraction of a se
 
 
 def record(observers: Any, w: Any, out: Any, j: int, work: Any = None) -> None:
-    """out[j + k] <- observer k of w; without `work` for observers that need no scratch."""
-    for k, observer in enumerate(observers):
-        store(out, j + k, measure(observer, w, work))
+    """out[j], out[j + 1], ... <- what each observer sees of w, channel by channel; without `work` for observers
+    that need no scratch."""
+    for observer in observers:
+        measure_all(observer, w, out[j:], work)
+        j += channels(observer)
 
 
 @overload(record, jit_options=OPTIONS)
@@ -50,11 +52,11 @@ def _record(observers, w, out, j, work=None):
     if len(observers) == 0:
         return lambda observers, w, out, j, work=None: None
     if len(observers) == 1:
-        return lambda observers, w, out, j, work=None: store(out, j, measure(observers[0], w, work))
+        return lambda observers, w, out, j, work=None: measure_all(observers[0], w, out[j:], work)
 
     def several(observers, w, out, j, work=None):
-        store(out, j, measure(observers[0], w, work))
-        record(observers[1:], w, out, j + 1, work)
+        measure_all(observers[0], w, out[j:], work)
+        record(observers[1:], w, out, j + channels(observers[0]), work)
 
     return several
 
@@ -75,6 +77,28 @@ def _at(schedule, i):
     return schedule[i] if i < schedule.size else schedule[schedule.size - 1]
 
 
+@part
+def _blank(out):
+    """out <- 0."""
+    for j in range(out.size):
+        store(out, j, 0.0)
+
+
+@part
+def _add(weight, seen, out):
+    """out <- out + weight seen, for a weight that is not zero: what does not count may be infinite."""
+    if weight != 0.0:
+        for j in range(seen.size):
+            store(out, j, fma(load(seen, j), weight, load(out, j)))
+
+
+@part
+def _copy(seen, out, at):
+    """out[at + j] <- seen[j]."""
+    for j in range(seen.size):
+        store(out, at + j, load(seen, j))
+
+
 @compiled
 def advance(
     tag,
@@ -90,6 +114,7 @@ def advance(
     lr,
     weight_decay,
     marks,
+    weights,
     check,
     first,
     last,
@@ -98,6 +123,7 @@ def advance(
     y,
     saved,
     values,
+    viewed,
     states,
     final,
     status,
@@ -108,18 +134,20 @@ def advance(
     integrator, model, noise = borrowed(integrator), borrowed(model), borrowed(noise)
     generator, increment, observers = borrowed(generator), borrowed(increment), borrowed(observers)
     lr, weight_decay, marks, sizes = borrowed(lr), borrowed(weight_decay), borrowed(marks), borrowed(sizes)
+    weights, viewed = borrowed(weights), borrowed(viewed)
     w0, path, y = borrowed(w0), borrowed(path), borrowed(y)
     saved, scratch = borrowed(saved), borrowed(scratch)
     values, states, final, status = borrowed(values), borrowed(states), borrowed(final), borrowed(status)
     d, n = w0.shape[1], draws(noise, w0.shape[1])
     fine_steps = substeps(integrator)
-    w, z, fine, work = (
+    w, z, fine, seen, work = (
         scratch[:d],
         scratch[sizes[0] : sizes[1]],
         scratch[sizes[1] : sizes[2]],
-        scratch[sizes[2] :],
+        scratch[sizes[2] : sizes[3]],
+        scratch[sizes[3] :],
     )
-    shared = scratch[sizes[3] :]  # the integrator's own rows are left alone: it may remember things there
+    shared = scratch[sizes[4] :]  # the integrator's own rows are left alone: it may remember things there
     for b in range(w0.shape[0]):
         state, words = y[b], saved[b]
         if first == 0:
@@ -129,20 +157,26 @@ def advance(
             k += 1
         for i in range(first, last + 1):
             if k < marks.size and marks[k] == i:
-                for view in range(views(integrator) - 1, -1, -1):
-                    decode_view(integrator, state, _at(lr, i - 1 if i > 0 else 0), view, w)
-                    record(observers, w, values[b, k], view * len(observers), shared)
+                at = _at(lr, i - 1 if i > 0 else 0)
+                _blank(values[b, k])
+                for view in range(weights.size - 1, -1, -1):
+                    if weights[view] != 0.0 or viewed.shape[1] > 0 or view == 0:
+                        decode_view(integrator, state, at, view, w)
+                        record(observers, w, seen, 0, shared)
+                        _add(weights[view], seen, values[b, k])
+                        if viewed.shape[1] > 0:
+                            _copy(seen, viewed[b, k], view * seen.size)
                 if states.shape[1] > 0:
                     for j in range(d):
                         store(states[b, k], j, load(w, j))
                 k += 1
             if i < last:
                 if n > 0:
-                    at, address = i * fine_steps, load(path, b)
-                    draw_coarse(increment, generator, seed, address, at, coarsen, words, fine, z, n)
+                    number, address = i * fine_steps, load(path, b)
+                    draw_coarse(increment, generator, seed, address, number, coarsen, words, fine, z, n)
                     for j in range(1, fine_steps):
                         draw_coarse(
-                            increment, generator, seed, address, at + j, coarsen, words, fine, z[j * n :], n
+                            increment, generator, seed, address, number + j, coarsen, words, fine, z[j * n :], n
                         )
                 step(integrator, model, noise, _at(lr, i), _at(weight_decay, i), dt, state, z, work)
                 if (i + 1) % check == 0 or i + 1 == last:
@@ -176,13 +210,20 @@ class Task:
     steps: int
     marks: np.ndarray  # (T,) step numbers
     keep_states: bool = False
+    keep_views: bool = True
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(views,) what each view of the integrator counts in an observed value."""
+        return np.array(getattr(self.integrator, "weights", (1.0,)), dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Record:
     """What came out, by path."""
 
-    values: np.ndarray  # (paths, T, views * observers)
+    values: np.ndarray  # (columns, paths, T), a column for each channel of each observer
+    views: np.ndarray  # (views, columns, paths, T), or (views, columns, paths, 0)
     states: np.ndarray  # (paths, T, d), or (paths, 0, d)
     final: np.ndarray  # (paths, d)
     status: np.ndarray  # (paths,) 0, or the number of steps after which a non-finite value was found
@@ -207,15 +248,24 @@ def _to_blocks(rows: np.ndarray, width: int) -> np.ndarray:
     return out
 
 
-def _to_paths(blocks: np.ndarray, paths: int) -> np.ndarray:
-    """Lane array (blocks, ...) -> (paths, ...)."""
+def _to_paths(blocks: np.ndarray, out: np.ndarray) -> None:
+    """Lane array (blocks, ...) -> out (paths, ...), without the lanes that fill the last block."""
     rows = np.moveaxis(float_rows(blocks), -1, 1)
-    return np.ascontiguousarray(rows.reshape(rows.shape[0] * rows.shape[1], *rows.shape[2:])[:paths])
+    width, whole = rows.shape[1], len(out) // rows.shape[1]
+    if whole:
+        out[: whole * width].reshape(whole, *rows.shape[1:])[...] = rows[:whole]  # a view: `out` is contiguous
+    if len(out) > whole * width:
+        out[whole * width :] = rows[whole, : len(out) - whole * width]
+
+
+def columns(observers: tuple) -> int:
+    """Numbers recorded of a state."""
+    return sum(channels.python(observer) for observer in observers)
 
 
 def scratch_rows(task: Task, d: int) -> tuple[np.ndarray, int]:
-    """Scratch of a chunk: ends of the rows for w, z, fine increments, and the integrator; the number of
-    rows.
+    """Scratch of a chunk: ends of the rows for w, z, fine increments, what is seen, and the integrator; the
+    number of rows.
     """
     n = draws.python(task.noise, d)
     shared = max(workspace.python(plugin, d) for plugin in (task.model, task.noise, *task.observers))
@@ -223,11 +273,12 @@ def scratch_rows(task: Task, d: int) -> tuple[np.ndarray, int]:
         d,
         substeps.python(task.integrator) * n + 2,
         n + 2,
+        columns(task.observers),
         workspace.python(task.integrator, d),
         shared + 1,
     ]
     ends = np.cumsum(lengths)
-    return ends[:4].astype(np.int64), int(ends[4])
+    return ends[:5].astype(np.int64), int(ends[5])
 
 
 def run(
@@ -246,18 +297,33 @@ def run(
     paths, d = w0.shape
     start, numbers = _to_blocks(w0, width), _to_blocks(path.astype(np.uint64)[:, None], width)[:, 0]
     blocks, kept = start.shape[0], task.marks.size if task.keep_states else 0
-    y = lane_array((blocks, d + extra.python(task.integrator, d)), width)
-    saved = lane_array((blocks, SAVED), width, "u8")
-    seen = views.python(task.integrator) * len(task.observers)
-    values = lane_array((blocks, task.marks.size, seen), width)
-    states, final, status = (lane_array((blocks, *s), width) for s in ((kept, d), (d,), (1,)))
+    seen, weights = columns(task.observers), task.weights
     sizes, rows = scratch_rows(task, d)
     label = tag(task.integrator, task.model, task.noise, task.generator, task.increment, *task.observers)
+    marks, kept = task.marks.size, task.marks.size * task.keep_states
+    viewed = task.marks.size * task.keep_views * (weights.size > 1)
+    out = Record(
+        np.empty((seen, paths, marks)),
+        np.empty((weights.size, seen, paths, viewed)),
+        np.empty((paths, kept, d)),
+        np.empty((paths, d)),
+        np.empty(paths, np.int64),
+    )
     stop = False
 
     def integrate(low: int, high: int) -> None:
-        scratch, part = lane_array(rows, width), slice(low, high)
-        for first, last in _slices(task.steps, (high - low) * width * (d + 8)):
+        size, part = high - low, slice(low, high)
+        shapes: dict[str, tuple[int, ...]] = {
+            "values": (marks, seen),
+            "viewed": (viewed, weights.size * seen),
+            "states": (kept, d),
+            "final": (d,),
+            "status": (1,),
+            "y": (d + extra.python(task.integrator, d),),
+        }
+        own = {name: lane_array((size, *shape), width) for name, shape in shapes.items()}
+        saved, scratch = lane_array((size, SAVED), width, "u8"), lane_array(rows, width)
+        for first, last in _slices(task.steps, size * width * (d + 8)):
             if stop:
                 return
             with np.errstate(all="ignore"):  # plain Python would warn where compiled code does not
@@ -275,22 +341,25 @@ def run(
                     task.lr,
                     task.weight_decay,
                     task.marks,
+                    weights,
                     check,
                     first,
                     last,
                     start[part],
                     numbers[part],
-                    y[part],
-                    saved[part],
-                    values[part],
-                    states[part],
-                    final[part],
-                    status[part],
+                    own["y"],
+                    saved,
+                    own["values"],
+                    own["viewed"],
+                    own["states"],
+                    own["final"],
+                    own["status"],
                     scratch,
                     sizes,
                 )
             if tick is not None:
                 tick((min(high * width, paths) - low * width) * (last - first))
+        _deliver(own, slice(low * width, min(high * width, paths)), out)
 
     size = max(1, min(CHUNK, -(-blocks // threads)))
     chunks = [(low, min(low + size, blocks)) for low in range(0, blocks, size)]
@@ -304,12 +373,18 @@ def run(
                     future.result()
             finally:
                 stop = True
-    return Record(
-        _to_paths(values, paths),
-        _to_paths(states, paths),
-        _to_paths(final, paths),
-        _to_paths(status, paths)[:, 0].astype(np.int64),
-    )
+    return out
+
+
+def _deliver(own: dict[str, np.ndarray], paths: slice, out: Record) -> None:
+    """What a chunk of blocks recorded goes to its paths."""
+    for j in range(len(out.values)):
+        _to_paths(own["values"][..., j], out.values[j, paths])
+        for view in range(len(out.views)):
+            _to_paths(own["viewed"][..., view * len(out.values) + j], out.views[view, j, paths])
+    _to_paths(own["states"], out.states[paths])
+    _to_paths(own["final"], out.final[paths])
+    _to_paths(own["status"][:, 0], out.status[paths])
 
 
 def _slices(steps: int, cost: int) -> Iterator[tuple[int, int]]:

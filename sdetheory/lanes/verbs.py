@@ -119,6 +119,20 @@ def _by_observe(observer: Any, w: Any, work: Any) -> Any:
     return observe(observer, w)
 
 
-measure = verb(
-    "measure", "observer", "w", "work", default=_by_observe
-)  # the same, for one that needs scratch
+# the same, for one that needs scratch
+measure = verb("measure", "observer", "w", "work", default=_by_observe)
+
+
+def _one_channel(observer: Any) -> int:
+    """One number a state."""
+    return 1
+
+
+def _by_measure(observer: Any, w: Any, out: Any, work: Any) -> None:
+    """The one number."""
+    store(out, 0, measure(observer, w, work))
+
+
+# An observer of several numbers that share work has as many channels, and fills out[0], ..., out[channels - 1].
+channels = verb("channels", "observer", default=_one_channel)
+measure_all = verb("measure_all", "observer", "w", "out", "work", default=_by_measure)
