@@ -9,7 +9,7 @@ from proofs_check.judge import given, zero
 from proofs_check.normalised import HALF, LLA, SMD, Checks, claim, g, norm_map, product, w
 from proofs_check.systems import R, sgd_step, weight_decay_sde
 from proofs_check.vectors import Gram
-from sdetheory.predictions import edge_of_stability
+from sdetheory.predictions import edge_of_stability, stationary_moments
 from sdetheory.predictions import intrinsic_lr as predicted
 from sdetheory.predictions.intrinsic_lr import (
     gamma_now,
@@ -151,12 +151,15 @@ def energy_balance(tangent: bool = True, stationary: bool = True) -> Checks:
     """The mean of the norm step, |g|^2 having mean G + N, and of the drift of |W|^2, S/|W|^2 having mean
     N.
     """
-    G, N, mean = sp.symbols("G N E_R")
+    mean = sp.Symbol("E_R")
+    G, N = stationary_moments.squared_mean, stationary_moments.noise_trace
     change = sp.S.Zero if stationary else sp.Symbol("change")
     dot = Gram(w_w=mean, g_g=G + N, **({"g_w": 0} if tangent else {}))
     after = sgd_step(w, g, lr, weight_decay)
-    yield equal(
-        "SGD", (dot(after, after) - mean - change) / lr, lr * (G + N) - weight_decay * (2 - product) * mean
-    )
-    drift = weight_decay_sde(tangent).ito.generator(R).subs({trace: N * R}, simultaneous=True)
-    yield equal("SDE", (sp.expand(drift).subs(R, mean) - change) / lr, lr * N - 2 * weight_decay * mean)
+    balance = sp.expand(dot(after, after) - mean - change)
+    norm = stationary_moments.sgd_stationary_squared_norm
+    yield obeys("SGD", norm, lambda f: [balance.subs(mean, f.value)])
+    drift = sp.expand(weight_decay_sde(tangent).ito.generator(R).subs({trace: N * R}, simultaneous=True))
+    flow = drift.subs(R, mean) - change
+    norm = stationary_moments.sde_stationary_squared_norm
+    yield obeys("SDE", norm, lambda f: [flow.subs(mean, f.value)])

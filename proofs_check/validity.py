@@ -11,12 +11,14 @@ from proofs_check.judge import given
 from proofs_check.normalised import Checks, claim, g, product, w
 from proofs_check.systems import R, sgd_step, weight_decay_sde
 from proofs_check.vectors import Gram, letters
-from sdetheory.predictions import svag
+from sdetheory.predictions import stationary_moments, svag
 from sdetheory.predictions.intrinsic_lr import lr, trace, unit_squared_gradient, weight_decay
+from sdetheory.predictions.stationary_moments import closeness, noise_trace, squared_mean
 from sdetheory.predictions.svag import refinement
 
 LMA = "Li, Malladi, Arora 2021"
-_C, _G, _N, _R2, _G2, _N2 = sp.symbols("C G N R_2 G_2 N_2")
+_C, _G, _N = closeness, squared_mean, noise_trace
+_R2, _G2, _N2 = sp.symbols("R_2 G_2 N_2")
 _norm_slack, _noise_slack, _gradient_slack = sp.symbols("norm_slack noise_slack gradient_slack")
 
 
@@ -89,7 +91,8 @@ def closeness_to_sde(close_norm: bool = True, close_noise: bool = True) -> Check
     sign = 1 if close_norm else -1, 1 if close_noise else -1
     rest = _C * _noise_slack * sign[1] + _N2 / _R2 * (_norm_slack * sign[0] + product * R / 2)
     modulo = given(relations, _point(relations), nonzero=[lr, weight_decay, _R2])
-    yield equal("C^2 N - N - G", _C**2 * _N - _N - _G, rest, modulo)
+    limit = stationary_moments.largest_signal_to_noise
+    yield obeys("(largest G/N) N - G", limit, lambda f: [f.value * _N - _G - rest], modulo)
     yield coefficients_nonnegative("it is >= 0", rest)
 
 
@@ -128,9 +131,9 @@ def linear_scaling_rule(
     scale = _C * weight_decay / lr
     parts = scale * _C * more * product * R, scale * pull * norm, kappa * gradient, noise
     rest = sp.Add(*parts)
-    gap = _C**2 * (_G + _N) - kappa * _G - _N
     by = _solution(relations, (_N, _R2, _G2, _N2, _gradient_slack))
-    yield obeys("C^2 (G + N) - kappa G - N", rest, lambda f: [by(f.value - gap)])
+    limit = stationary_moments.largest_scaling
+    yield obeys("(largest kappa - kappa) G", limit, lambda f: [by((f.value - kappa) * _G - rest)])
     for name, part in zip(("kappa >= 1", "norm", "gradient", "noise"), parts, strict=True):
         yield coefficients_nonnegative(f"its part >= 0: {name}", part)
 
