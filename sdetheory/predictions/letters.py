@@ -109,7 +109,8 @@ class Reader:
         self.meanings: dict[sp.Symbol, sp.Expr] = {}
         self.relations: list[sp.Expr] = []
         self.known: dict[sp.Expr, sp.Symbol] = {}
-        exponents = {sp.expand(e.exp) for expr in exprs for e in _plain(expr).atoms(sp.exp)}
+        self.exponents: list[sp.Expr] = []
+        exponents = {self.exponent(e) for expr in exprs for e in _plain(expr).atoms(sp.exp)}
         self.exponents = sorted(exponents, key=sp.default_sort_key)
 
     def form(self, expr: sp.Expr) -> LetterForm:
@@ -122,7 +123,7 @@ class Reader:
         if node is sp.pi:  # transcendental: what holds for it holds for a letter
             return self.letter(node, "pi")
         if isinstance(node, sp.exp):
-            return self.exponential(sp.expand(node.exp))
+            return self.exponential(self.exponent(node))
         if isinstance(node, sp.log):
             return self.letter(sp.log(self.read(node.args[0])), "log")
         if node.is_Mul:
@@ -132,6 +133,10 @@ class Reader:
         if node.is_Add or node.is_Pow:
             return node.func(*(self.read(a) for a in node.args))
         raise NotRational(f"no letter for {node}")
+
+    def exponent(self, node: sp.exp) -> sp.Expr:
+        """The argument of an exponential, its own roots and exponentials replaced by letters."""
+        return self.read(sp.expand(node.exp))
 
     def exponential(self, argument: sp.Expr) -> sp.Expr:
         for meaning, letter in self.known.items():
