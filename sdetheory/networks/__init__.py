@@ -7,11 +7,12 @@ from sdetheory.networks.layers import BatchNorm, Dense, Layer, Linear, Relu, Tan
 from sdetheory.networks.leak import radial_leak
 from sdetheory.networks.network import Network, mlp
 from sdetheory.networks.noise import NoiseEstimate, batch_gradients, noise_estimate, per_sample_gradients
+from sdetheory.networks.pieces import train_in_pieces
 from sdetheory.networks.record import TrainingRecord
 from sdetheory.networks.training import train
 
 __all__ = [
     "BatchNorm", "Data", "Dense", "Group", "Layer", "Linear", "Network", "NoiseEstimate", "Relu", "Tanh",
     "TrainingRecord", "batch_gradients", "digits", "evaluate", "labelled", "mlp", "noise_estimate",
-    "per_sample_gradients", "predict", "radial_leak", "train",
+    "per_sample_gradients", "predict", "radial_leak", "train", "train_in_pieces",
 ]  # fmt: skip

@@ -1,0 +1,401 @@
+"""The law of the network function forgets its start in O(1/(lr wd)) steps (blog Figure 4 of Li, Lyu, Arora 2020).
+
+A net trained with one seed is a random classifier; two ensembles are compared, input by input, by the law
+of their labels over seeds. The reader should see ensembles from random starts and from one start that was
+fitted to shuffled labels approach each other (a) at the rate lr wd (b); the same without the Monte Carlo
+floor and for starts of another norm (c); the steps needed growing as (lr wd)^-p with p near 1 (d); three
+schedules meeting once their products lr wd are equal, not before (e); and what the function forgets first
+still written in the weights (f).
+
+Rules fixed before the run: the level of (d) is four times the expected square of the plug-in distance
+between two samples of one law, at the last time of the smallest product, that is, twice the floor as a
+distance; p is fitted to the times at which the unbiased squared distance falls below it; its interval are
+the 2.5 and 97.5 percentiles over random halves of the seeds.
+"""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures.press import scaling, style
+from figures.press.digit_nets import DigitNets
+from figures.press.expectation import Expectation, at_least, at_most, between
+from figures.press.measured import near_equilibrium
+from figures.press.scaling import Exponent
+from sdetheory import networks
+from sdetheory.networks import agreement
+
+CLAIMS = ("I23",)
+CAPTION = """Nets {widths[0]}-{widths[1]}-{widths[2]}, batch normalisation also on the logits, {training_digits}
+digits, label noise {label_noise}, {net_seeds} seeds an ensemble; distance: mean over {held_out_digits} held-out
+digits of the total variation between the laws of the label over seeds. Three products lr wd, t: steps. (a)
+Random starts against one start that was fitted to shuffled labels, dotted with bands of two standard
+deviations: the floor, the same distance after exchanging seeds between the ensembles at random; (b) the same
+in units of 1/(lr wd), grey: distance between the ends of runs with the largest and the other products. (c)
+Unbiased squared distance (it has no floor) where it exceeds its standard error (bars; from random halves of the
+seeds); open: starts of norm x1 against x2. (d) Steps until the curves of (c) fall below the level dotted there;
+line: fit; dashed: slope -1. Inset: exponent p for other levels, band: 95 per cent. (e) Three schedules whose
+products differ before t = 0 and are equal after (their learning rates never are): distances and floors. (f) Mean
+cosine between the weights and the common start, output layer (full) and first layer (open); dashed: exp(-t lr wd)."""
+
+PARAMS: dict[str, Any] = {
+    "widths": [64, 16, 10],
+    "lr": 0.3,
+    "products": [1e-2, 10**-2.5, 1e-3],
+    "horizon": 4.0,
+    "net_seeds": 256,
+    "batch_size": 16,
+    "label_noise": 0.2,
+    "training_digits": 500,
+    "held_out_digits": 500,
+    "start_norms": [2.0, 1.0],
+    "fitting_steps": 8000,
+    "fitting_batch": 32,
+    "shuffles": 40,
+    "resamples": 200,
+    "schedule_lrs": [0.6, 0.3, 0.15],
+    "schedule_products": [1e-2, 10**-2.5, 1e-3],
+    "schedule_common": 10**-2.5,
+    "schedule_before": 3.0,
+    "seed": 11,
+}
+QUICK = PARAMS | {
+    "products": [1.5e-2, 8e-3, 5e-3],
+    "horizon": 2.5,
+    "net_seeds": 96,
+    "held_out_digits": 250,
+    "fitting_steps": 4000,
+    "shuffles": 20,
+    "resamples": 100,
+    "schedule_products": [3e-2, 1e-2, 3e-3],
+    "schedule_common": 1e-2,
+}
+
+TIMES = np.array([0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0])
+AFTER = np.array([0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0])
+BEFORE = np.array([-2.0, -1.0, 0.0])
+LEVELS = np.geomspace(0.25, 8.0, 16)  # times the level of the rule
+PAIRS = ((0, 1), (0, 2), (1, 2))
+COLOURS = (style.BLUE, style.GREEN, style.VERMILION)
+SYMBOLS = "os^"
+
+
+def compute(params: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Distances of the ensembles at all times, for each product; the schedules; the cosines with the start."""
+    setting, nets = DigitNets.of(params), params["net_seeds"]
+    fitted, data = _fitted(params, setting)
+    ends, rows = [], []
+    for number, product in enumerate(params["products"]):
+        row, end = _relaxation(params, setting, fitted, product, params["seed"] + 3 * nets * number)
+        rows.append(row)
+        ends.append(end)
+    data |= {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    controls = [_told(params, ends[0], other) for other in ends[1:]]
+    data["control"] = np.array([[one.distance, one.floor, one.floor_sd] for one in controls])
+    first = params["seed"] + 3 * nets * len(rows)
+    return data | _schedules(params, setting, first) | {
+        "time": TIMES[TIMES <= params["horizon"]], "products": np.array(params["products"]), "nets": np.array(nets),
+    }  # fmt: skip
+
+
+def _fitted(params: dict[str, Any], setting: DigitNets) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """One net trained on shuffled labels, without noise or weight decay, and how much of them it knows."""
+    wrong = setting.training.shuffled_labels(params["seed"])
+    run = networks.train(
+        setting.net, wrong, lr=params["lr"], steps=params["fitting_steps"], seeds=[params["seed"]],
+        batch_size=params["fitting_batch"], record_every=params["fitting_steps"],
+    )  # fmt: skip
+    known = networks.evaluate(setting.net, run.final, wrong)[1]
+    return run.final[0], {"fitted_known": known}
+
+
+def _relaxation(
+    params: dict[str, Any], setting: DigitNets, fitted: np.ndarray, product: float, first: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Random starts, the fitted start, random starts of another norm: distances along time, labels at the end."""
+    net, nets = setting.net, params["net_seeds"]
+    seeds = first + np.arange(3 * nets)
+    scale = near_equilibrium(np.full((nets, 1), params["lr"]), product)
+    random, other = (
+        net.start(part, norm * scale)
+        for part, norm in zip(np.split(seeds[: 2 * nets], 2), params["start_norms"], strict=True)
+    )
+    common = _with_norms_of(net, fitted, random)
+    start = np.concatenate([random, other, np.repeat(common[None], nets, axis=0)])
+    rows, labels = [], np.empty(0)
+    stops = np.rint(TIMES[TIMES <= params["horizon"]] / product)
+    for record in setting.pieces(stops, lr=params["lr"], weight_decay=product / params["lr"], start=start, seeds=seeds):
+        labels = networks.predict(net, record.final, setting.held_out.inputs)
+        rows.append(_row(params, labels, net, record.final[2 * nets :], common))
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}, labels[:nets]
+
+
+def _with_norms_of(net: networks.Network, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The weights, each layer with the root mean square norm it has in `starts`."""
+    for group in net.groups():
+        wanted = np.sqrt((group.select(starts) ** 2).sum(axis=1).mean())
+        weights = group.scaled(weights, wanted / np.linalg.norm(group.select(weights)))
+    return weights
+
+
+def _row(params, labels, net, weights, common) -> dict[str, np.ndarray]:
+    """Everything measured at one time."""
+    random, other, fitted = np.split(labels, 3)
+    row: dict[str, Any] = {}
+    for name, one in (("fitted", fitted), ("norm", other)):
+        found = _told(params, random, one)
+        row |= {f"{name}_{key}": getattr(found, key) for key in agreement.Comparison.__dataclass_fields__}
+    counts = [agreement.label_counts(one, 10) for one in (random, fitted)]
+    row["within"] = agreement.disagreement(counts[0]) + agreement.disagreement(counts[1])
+    drawn = [agreement.halves(one, 10, params["resamples"], 1 + i) for i, one in enumerate((random, fitted))]
+    row["halves_squared"], row["halves_share"] = agreement.squared_distance(*drawn), agreement.start_share(*drawn)
+    row["cosine"] = [_cosine(group.select(weights), group.select(common)) for group in net.groups()]
+    return row
+
+
+def _cosine(weights: np.ndarray, start: np.ndarray) -> float:
+    return float((weights @ start / np.linalg.norm(weights, axis=1)).mean() / np.linalg.norm(start))
+
+
+def _told(params: dict[str, Any], a: np.ndarray, b: np.ndarray) -> agreement.Comparison:
+    return agreement.compare(a, b, 10, shuffles=params["shuffles"], resamples=50, seed=params["seed"])
+
+
+def _schedules(params: dict[str, Any], setting: DigitNets, first: int) -> dict[str, np.ndarray]:
+    """Ensembles under three schedules, their products equal from t = 0 on: distances of the pairs along time."""
+    nets, common = params["net_seeds"], params["schedule_common"]
+    lrs = np.repeat(params["schedule_lrs"], nets)[:, None]
+    products = np.repeat(params["schedule_products"], nets)[:, None]
+    times = np.concatenate([BEFORE, AFTER])
+    stops = np.rint((times + params["schedule_before"]) / common).astype(int)
+    change = stops[len(BEFORE) - 1]
+    product = np.where(np.arange(stops[-1]) < change, products, common)
+    seeds = first + np.arange(len(lrs))
+    scale = np.concatenate([near_equilibrium(lrs[i : i + 1], float(products[i, 0])) for i in range(len(lrs))])
+    rows = []
+    start = setting.net.start(seeds, scale)
+    for record in setting.pieces(stops, lr=lrs, weight_decay=product / lrs, start=start, seeds=seeds):
+        labels = np.split(networks.predict(setting.net, record.final, setting.held_out.inputs), 3)
+        found = [_told(params, labels[i], labels[j]) for i, j in PAIRS]
+        rows.append([[one.distance, one.floor, one.floor_sd, one.squared, one.squared_error] for one in found])
+    return {"schedule_time": times, "schedule": np.array(rows)}
+
+
+def exponent(data: dict[str, np.ndarray], level: float, curve: str = "squared") -> Exponent:
+    """p of the steps until the distance to the fitted start falls below a level, in 1/(lr wd)."""
+    steps = data["time"] / data["products"][:, None]
+    return scaling.exponent(data["products"], steps, data[f"fitted_{curve}"], data[f"halves_{curve}"], level)
+
+
+def rule(data: dict[str, np.ndarray]) -> float:
+    """The level of the rule: four times the expected square of the plug-in distance of two samples of one law."""
+    return float(4 * data["within"][-1, -1] / data["nets"])
+
+
+def _spread(data: dict[str, np.ndarray], values: np.ndarray) -> float:
+    """Largest over smallest value of the three products, geometric mean over t lr wd from 0.3 to 1."""
+    here = (data["time"] >= 0.3) & (data["time"] <= 1.0)
+    largest, smallest = values[:, here].max(axis=0), values[:, here].min(axis=0)
+    return float(np.exp(np.log(largest / np.maximum(smallest, largest / 100)).mean()))
+
+
+def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
+    """The sentences of the caption."""
+    level = rule(data)
+    found, lower = exponent(data, level), exponent(data, level / 2)
+    others = [one for one in (exponent(data, level * factor) for factor in LEVELS) if np.isfinite(one.value)]
+    raw = [scaling.reach(data["time"], row, 0.04) for row in data["fitted_distance"]] / data["products"]
+    last, ratio = data["fitted_distance"][:, -1], data["products"][0] / data["products"][-1]
+    rest = (data["fitted_squared"] / data["fitted_squared_error"])[:, -1]
+    tail = data["fitted_squared"][:, data["time"].searchsorted(2.0)]
+    norm = ((data["norm_distance"] - data["norm_floor"]) / data["norm_floor_sd"])[:, -3:].mean(axis=1)
+    control = (data["control"][:, 0] - data["control"][:, 1]) / data["control"][:, 2]
+    before, after = data["schedule"][len(BEFORE) - 1], data["schedule"][-1]
+    return [
+        at_least("start_fits_noise", 100 * data["fitted_known"][0], 50.0,
+                 "The fitted start knows {found:.0f} % of its shuffled labels (chance: 10 %)."),
+        at_most("far_then_close", (last / data["fitted_distance"][:, 0]).max(), 0.35,
+                "(a, b) The distance falls to {found:.2f} of its first value or less,"),
+        at_most("near_the_floor", (last / data["fitted_floor"][:, -1]).max(), 1.35, "{found:.2f} floors or less."),
+        at_least("control_stays_apart", control.min(), 5.0,
+                 "Equilibria of different products stay {found:.0f} standard deviations above the floor or more."),
+        at_most("collapse", _spread(data, data["fitted_squared"]), 2.0,
+                f"(c) While the steps differ {ratio:.1f}-fold, squared distances at equal t lr wd in 0.3 .. 1 differ "
+                "{found:.2f}-fold."),
+        at_most("norm_forgotten", np.abs(norm).max(), 4.0,
+                "Starts of twice the norm reach the floor ({found:.1f} of its standard deviations at the end)."),
+        between("exponent", found.value, 0.7, 1.4,
+                f"(d) The steps to the level {level:.4f} grow as (lr wd)^-p with p = {found} "
+                "(1/2 would be the time 1/(effective lr));"),
+        between("exponent_elsewhere", lower.value, 0.6, 1.6,
+                f"at half this level {lower}, at the levels of the inset {min(others)[0]:.2f} to {max(others)[0]:.2f}; "
+                f"the raw total variation, floor included, reaches .04 with p = "
+                f"{scaling.slope(data['products'], raw):.2f}."),
+        at_least("slow_rest", rest.max(), -2.0,
+                 f"At t lr wd = {data['time'][-1]:g} the squared distances are {', '.join(f'{z:.1f}' for z in rest)} "
+                 f"standard errors above 0 (at 2 they are {', '.join(f'{1e3 * x:.1f}' for x in tail)} / 1000, largest "
+                 "product first): equality is not claimed."),
+        at_least("schedules_differ_before", ((before[:, 0] - before[:, 1]) / before[:, 2]).min(), 3.0,
+                 "(e) Before their products are equal the schedules are {found:.0f} standard deviations above the "
+                 "floor or more,"),
+        at_most("schedules_meet", (after[:, 0] / after[:, 1]).max(), 1.25, "at the end at {found:.2f} floors or less."),
+        at_least("weights_remember", data["cosine"][:, -1, -1].min(), 3 * np.exp(-data["time"][-1]),
+                 "(f) The cosine of the output layer with its start stays above {found:.2f}: the function forgets, "
+                 "the weights do not."),
+    ]  # fmt: skip
+
+
+def _scaled(name: str, factor: Any) -> Any:
+    return lambda data: data | {name: data[name] * factor}
+
+
+def _steps_alike(power: float) -> Any:
+    """Curves whose time scale is the products to another power: t lr wd stretched about the middle product."""
+
+    def spoil(data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        stretch = (data["products"] / data["products"][1]) ** power
+        rows = [
+            np.interp(data["time"] / by, data["time"], row)
+            for by, row in zip(stretch, data["fitted_squared"], strict=True)
+        ]
+        return data | {"fitted_squared": np.array(rows)}
+
+    return spoil
+
+
+BROKEN = {
+    "start_fits_noise": _scaled("fitted_known", 0.5),
+    "far_then_close": lambda data: data | {"fitted_distance": data["fitted_distance"] + 0.1},
+    "near_the_floor": _scaled("fitted_floor", 0.7),
+    "control_stays_apart": lambda data: data | {"control": data["control"][:, [1, 1, 2]]},
+    "collapse": _steps_alike(1.0),
+    "norm_forgotten": _scaled("norm_distance", 1.5),
+    "exponent": _steps_alike(1.0),
+    "exponent_elsewhere": _steps_alike(1.0),
+    "slow_rest": lambda data: data | {"fitted_squared": data["fitted_squared"] - 0.01},
+    "schedules_differ_before": lambda data: data | {"schedule": data["schedule"][::-1]},
+    "schedules_meet": lambda data: data | {"schedule": data["schedule"][::-1]},
+    "weights_remember": _scaled("cosine", 0.1),
+}
+
+
+def draw(data: dict[str, np.ndarray]) -> Figure:
+    """Distances against steps and steps x lr wd, unbiased ones, times to a level, schedules, weights."""
+    figure, ((steps, scaled), (squared, times), (schedules, weights)) = style.page(3, 2, 6.0)
+    _draw_distance(steps, data, 1 / data["products"])
+    style.letter(steps, "a", "random starts against one fitted start")
+    steps.set(xlabel=r"steps $t$", ylabel="total variation of labels")
+    steps.legend(handles=_keys(data), loc="upper right")
+    _draw_distance(scaled, data, np.ones(3))
+    style.letter(scaled, "b", r"the same, steps in units of $1/\eta\lambda$")
+    for number, distance in enumerate(data["control"][:, 0]):
+        scaled.axhline(distance, color=style.GREY, linewidth=0.8)
+        pair = f"${_short(data['products'][0])}$ against ${_short(data['products'][number + 1])}$"
+        scaled.text(data["time"][-1] * 1.2, distance * 1.03, pair, fontsize=6, color=style.GREY, ha="right")
+    scaled.set(xlabel=r"$t\,\eta\lambda$")
+    _draw_squared(squared, data)
+    _draw_times(times, data)
+    _draw_schedules(schedules, data)
+    _draw_weights(weights, data)
+    return figure
+
+
+def _short(product: float) -> str:
+    return style.power(float(f"{product:.2g}"))
+
+
+def _keys(data: dict[str, np.ndarray]) -> list[Line2D]:
+    labels = [rf"$\eta\lambda={_short(product)}$" for product in data["products"]]
+    keys = [_key(*look) for look in zip(labels, COLOURS, SYMBOLS, strict=True)]
+    return [*keys, _key("floor (exchanged seeds)", linestyle=":")]
+
+
+def _key(label: str, color: str = style.GREY, marker: str = "", **look: Any) -> Line2D:
+    return Line2D([], [], color=color, marker=marker, label=label, **look)
+
+
+def _draw_distance(axes: Axes, data: dict[str, np.ndarray], unit: np.ndarray) -> None:
+    for number, colour in enumerate(COLOURS):
+        x = data["time"] * unit[number]
+        axes.plot(x, data["fitted_distance"][number], color=colour, marker=SYMBOLS[number], markersize=2.6)
+        _draw_floor(axes, x, data["fitted_floor"][number], data["fitted_floor_sd"][number], colour)
+    axes.set(xscale="log", yscale="log")
+    _plain(axes, [0.01, 0.02, 0.05, 0.1, 0.2])
+
+
+def _draw_floor(axes: Axes, x: np.ndarray, floor: np.ndarray, spread: np.ndarray, colour: str) -> None:
+    axes.plot(x, floor, ":", color=colour, linewidth=0.9)
+    axes.fill_between(x, floor - 2 * spread, floor + 2 * spread, color=colour, alpha=0.2, linewidth=0)
+
+
+def _plain(axes: Axes, ticks: list[float]) -> None:
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.yaxis.set_minor_formatter("")
+
+
+def _draw_squared(axes: Axes, data: dict[str, np.ndarray]) -> None:
+    style.letter(axes, "c", "squared distance, unbiased")
+    for number, colour in enumerate(COLOURS):
+        look = {"color": colour, "marker": SYMBOLS[number], "elinewidth": 0.6, "linewidth": 0.8}
+        for name, face in (("fitted", colour), ("norm", "white")):
+            mean, error = data[f"{name}_squared"][number], data[f"{name}_squared_error"][number]
+            axes.errorbar(
+                data["time"], np.where(mean > error, mean, np.nan), error, markerfacecolor=face, markersize=2.6,
+                markeredgewidth=0.6, alpha=1.0 if name == "fitted" else 0.6, **look,
+            )  # fmt: skip
+    axes.axhline(rule(data), color=style.BLACK, linestyle=":", linewidth=0.8)
+    axes.set(yscale="log", xlabel=r"$t\,\eta\lambda$", ylabel=r"mean $|p-q|^2$", ylim=(6e-5, 0.08), xlim=(0, None))
+    keys = [_key("one fitted start", marker="o"), _key(r"norm $\times1$, $\times2$", marker="o", markerfacecolor="w")]
+    axes.legend(handles=[*keys, _key("level of (d)", style.BLACK, linestyle=":", linewidth=0.8)], loc="upper right")
+
+
+def _draw_times(axes: Axes, data: dict[str, np.ndarray]) -> None:
+    style.letter(axes, "d", "steps to the level")
+    level, products = rule(data), data["products"]
+    found = exponent(data, level)
+    line = np.exp(np.mean(np.log(found.times))) * (products / np.exp(np.mean(np.log(products)))) ** -found.value
+    axes.plot(products, line, color=style.BLACK, linewidth=0.9, label=rf"fit, $p={found.value:.2f}$")
+    axes.plot(products, found.times[1] * products[1] / products, label="slope $-1$", **style.PREDICTED)
+    for number, colour in enumerate(COLOURS):
+        axes.plot(products[number], found.times[number], SYMBOLS[number], color=colour, markersize=4.5, zorder=6)
+    axes.set(xscale="log", yscale="log", xlabel=r"$\eta\lambda$", ylabel=r"$t$")
+    axes.legend(loc="lower left")
+    inset = axes.inset_axes((0.57, 0.58, 0.42, 0.4))
+    value, low, high = np.array([exponent(data, level * factor)[:3] for factor in LEVELS]).T
+    inset.fill_between(LEVELS * level, low, high, color=style.GREY, alpha=0.3, linewidth=0)
+    inset.plot(LEVELS * level, value, color=style.BLACK, linewidth=0.9)
+    inset.axhline(1.0, **style.PREDICTED)
+    inset.axvline(level, color=style.BLACK, linestyle=":", linewidth=0.8)
+    inset.set(xscale="log", ylim=(0.5, 1.6), xlabel="level", ylabel="$p$")
+
+
+def _draw_schedules(axes: Axes, data: dict[str, np.ndarray]) -> None:
+    style.letter(axes, "e", "schedules whose products become equal")
+    time, colours = data["schedule_time"], (style.PURPLE, style.ORANGE, style.SKY)
+    for number, ((i, j), colour) in enumerate(zip(PAIRS, colours, strict=True)):
+        distance, floor, spread = data["schedule"][:, number, :3].T
+        look = {"color": colour, "marker": SYMBOLS[number], "markersize": 2.6}
+        axes.plot(time, distance, label=f"{i + 1} against {j + 1}", **look)
+        _draw_floor(axes, time, floor, spread, colour)
+    axes.axvline(0.0, color=style.GREY, linewidth=0.7)
+    axes.set(yscale="log", xlabel=r"$t\,\eta\lambda$ since $\eta\lambda$ is equal", ylabel="total variation of labels")
+    _plain(axes, [0.01, 0.02, 0.05])
+    axes.legend(loc="upper right")
+
+
+def _draw_weights(axes: Axes, data: dict[str, np.ndarray]) -> None:
+    style.letter(axes, "f", "memory in the weights")
+    for number, colour in enumerate(COLOURS):
+        for layer, face in ((0, "white"), (1, colour)):
+            axes.plot(
+                data["time"], data["cosine"][number, :, layer], color=colour, marker=SYMBOLS[number], markersize=2.6,
+                markerfacecolor=face, markeredgewidth=0.6, linewidth=0.8,
+            )  # fmt: skip
+    axes.plot(data["time"], np.exp(-data["time"]), **style.PREDICTED)
+    axes.set(yscale="log", xlabel=r"$t\,\eta\lambda$", ylabel="cosine with the start", xlim=(0, None))
+    _plain(axes, [0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
+    keys = [_key("output layer", marker="o"), _key("first layer", marker="o", markerfacecolor="w")]
+    axes.legend(handles=[*keys, _key(r"$e^{-t\eta\lambda}$", **style.PREDICTED)], loc="lower left")
