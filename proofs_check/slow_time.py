@@ -11,7 +11,7 @@ from proofs_check.spectrum import gap_enclosed
 from proofs_check.systems import sgd_step
 from proofs_check.vectors import Gram, letters
 from sdetheory.predictions import edge_of_stability as theory
-from sdetheory.predictions import exponential_lr, intrinsic_lr
+from sdetheory.predictions import exponential_lr, intrinsic_lr, stationary_moments
 from sdetheory.predictions.intrinsic_lr import lr, step_lr, trace, unit_squared_gradient, weight_decay
 
 _x = sp.Symbol("x")  # lr wd, the small number
@@ -34,18 +34,27 @@ _GAPS = tuple(
 )
 def distance_at_a_lag(stationary: bool = True, no_loss: bool = True) -> Checks:
     """Covariance c = E<w_T, w_(T+D)> falls by 1 - lr wd a step; for OU it is Tr Sigma e^(-theta s)."""
-    R, c, E, theta, total, power = sp.symbols("R c E theta Tr power")  # power = (1 - lr wd)^D
+    R, c = intrinsic_lr.squared_norm_now, sp.Symbol("c")
     (start,) = letters("start")
     dot = Gram(start_w=c, **({"g_start": 0} if no_loss else {}))  # E<g_(T+D), w_T> = 0 without loss
     yield equal("c after another step", dot(sgd_step(w, g, lr, weight_decay), start), (1 - product) * c)
     later = R if stationary else sp.Symbol("R_later")
-    distance = R + later - 2 * R * power
-    yield equal("distance", distance, 2 * R * (1 - power))
-    growth = distance.subs(power, (1 - product) * power) - distance
-    yield equal("growth in a step, positive", growth, 2 * R * power * product)
-    spread = 2 * total * (1 - E)
-    ou = Derivation({E: -theta * E})
-    yield equal("OU relaxes to 2 Tr Sigma", ou(spread), -theta * (spread - 2 * total))
+    covariance = lambda distance: (R + later - distance) / 2
+    yield obeys(
+        "distance",
+        stationary_moments.lag_squared_distance,
+        lambda f: [
+            covariance(f.at(t=intrinsic_lr.t + 1)) - (1 - product) * covariance(f.value),
+            covariance(f.at(t=0)) - R,
+            f.at(t=intrinsic_lr.t + 1) - f.value - product * (2 * R - f.value),  # it grows, towards 2 R
+        ],
+    )
+    total, theta = 2 * stationary_moments.variance, stationary_moments.stiffness
+    yield obeys(
+        "OU relaxes to 2 Tr Sigma",
+        stationary_moments.ou_squared_distance,
+        lambda f: [f.rate(intrinsic_lr.t) + theta * (f.value - total), f.at(t=0)],
+    )
 
 
 @claim(
@@ -119,6 +128,16 @@ def sharpness_flow(edge: bool = True, at_rest: bool = True) -> Checks:
     yield obeys("fall of ln lambda_1", fall, lambda f: [f.at(log_slope_square=square) - slope * move], modulo)
     size = theory.edge_oscillation
     yield obeys("x^2", size, lambda f: [f.at(log_slope_square=square) - product * x**2], modulo)
+    # Swings: P = etat lambda_1 and y = ln x^2; at rest their rates vanish, linearised they turn at rate 2 pi/T.
+    multiplier = step_lr * sharp - 1  # of |x| beyond P = 1
+    bend, press = sp.diff(2 * sp.log(multiplier), step_lr) / sharp, 2 * (change + slope * move - 2)
+    square_rate = sp.expand(bend * press).subs(step_lr, 2 / sharp)  # d(dy/dt)/dP times d(dP/dt)/dy, per lr wd
+    yield obeys(
+        "swings",
+        theory.edge_swing_period,
+        lambda f: [f.power(2) * -square_rate * product - 4 * f.reader.letter(sp.pi, "pi") ** 2],
+        modulo,
+    )
     # The clock needs the edge alone: d sigma = d tau - d ln(etat lambda_1)/2 carries zeta along the flow.
     start, now = theory.edge_product0, theory.edge_product
     velocity = flow.at(log_slope=slope, log_slope_square=square)

@@ -28,7 +28,7 @@ _HOME = {
     **dict.fromkeys(("Adam", "AdamW", "Lion"), "dynamics.adaptive"),
     **dict.fromkeys(("SVAG", "CoinSVAG"), "dynamics.svag"),
     "SphereSGD": "dynamics.sphere_sgd",
-    "sharpness_flow": "slow_flow",
+    **dict.fromkeys(("sharpness_flow", "edge_start", "equator_longitude"), "slow_flow"),
     **dict.fromkeys(("White", "Skewed"), "models.independent_noise"),
 }
 _MODULES = (

@@ -3,8 +3,11 @@
 from typing import Any
 
 import numpy as np
+from scipy.signal import lfilter
 
+import sdetheory as st
 from sdetheory import evaluate, networks
+from sdetheory.observers import SquaredGradient, SquaredNorm
 from sdetheory.predictions import intrinsic_lr
 
 # He's start times this times (lr^2/product)^(1/4) begins near the equilibrium of the network on digits.
@@ -36,3 +39,23 @@ def driven_gamma(run: networks.TrainingRecord, members: np.ndarray) -> tuple[np.
     for number, gap in enumerate(np.diff(run.steps), 1):
         law.append(intrinsic_lr.gamma(t=gap, trace=spherical[number], gamma0=law[-1], **rates))
     return gamma, np.array(law)
+
+
+def rmsprop_form(
+    model: Any, noise: Any, start: np.ndarray, ts: np.ndarray, *, lr: float, weight_decay: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Discrete effective lr of SGD after each step of `ts` = 0, 1, ..., and its RMSprop form, (paths, steps).
+
+    The form is sqrt(2 lr wd/M), M the average of |gradient|^2 on the sphere with memory 1 - 4 lr wd, from the
+    M that fits the start.  The gradient is that of the loss, or, with batches, of the step of |w|^2 (I3).
+    """
+    rates, product = {"lr": lr, "weight_decay": weight_decay}, lr * weight_decay
+    observe = {"size": SquaredNorm(), "gradient": SquaredGradient(model)}
+    run = st.simulate(model, st.SGD(**rates), start, ts, noise=noise, seed=seed, observe=observe)
+    size, unit = run["size"], run["gradient"][:, :-1]
+    if isinstance(noise, st.GOEBatch):
+        unit = (size[:, 1:] - (1 - product) ** 2 * size[:, :-1]) * size[:, :-1] / lr**2
+    speed = intrinsic_lr.direction_lr(squared_norm=size, **rates)
+    kept, first = 1 - 4 * product, 2 * product / speed[:, 0] ** 2
+    average, _ = lfilter([4 * product], [1, -kept], unit, zi=kept * first[:, None])
+    return speed[:, 1:], intrinsic_lr.equilibrium_effective_lr(trace=average, **rates)

@@ -59,6 +59,10 @@ sharpness_log_rate = _prediction(
     -2 * log_slope_square / (4 + log_slope_square), "1", _LLA22,
     latex_name=r"\tfrac{d\ln\lambda_1}{d\tau}",
 )  # fmt: skip
+edge_swing_period = _prediction(
+    "edge_swing_period", "steps of a small swing of effective lr x sharpness around 2, first order in lr*wd",
+    sp.pi / sp.sqrt(2 * product), "1", "derived", latex_name="T", where=(sp.Gt(product, 0),),
+)  # fmt: skip
 sharpness_clock = _prediction(
     "sharpness_clock", "time on the flow: slow time, corrected for an effective lr off the edge before and now",
     slow_time + sp.log(edge_product0 / edge_product) / 2, "1", "derived", latex_name=r"\sigma",
