@@ -19,17 +19,18 @@ from figures.press import style
 from figures.press.expectation import Expectation, at_least, at_most, between, near
 from sdetheory.dynamics import Piecewise
 from sdetheory.observers import EffectiveLR, Loss
-from sdetheory.predictions import intrinsic_lr
+from sdetheory.predictions import edge_of_stability, intrinsic_lr
 
 CLAIMS = ("I13", "I25")
 CAPTION = """Gradient descent with weight decay on L = x^2/(x^2+y^2). Dashed: where the minimum x = 0 loses
 its stability, y^2 = lr/(1 - lr wd). Gradients carry noise of relative size {kick:g}, without which rounding
 ends the motion on the minimum for ever. (a) Iterates at lr wd = {shown_products[1]:g}: with weight decay
 (blue; grey line: the first steps) and after it was switched off (green, star: the end). (b) Loss and (c) effective lr,
-lr/|w|^2, for two products lr wd; crosses: the smaller one made of three other pairs, (4 lr, wd/4, 2w),
-(16 lr, wd/16, 4w) and (lr/4, 4wd, w/2). Weight decay is switched off at the dotted line. (d) For each product
-the largest loss and how far the effective lr goes above and below its threshold, in the last {kept:g}/(lr wd)
-steps of {horizon:g}/(lr wd): means over {paths} runs, whiskers: the whole range."""
+lr/|w|^2, for two products lr wd (circle: predicted arrival at the threshold, from the norm of the start); crosses:
+the smaller one made of three other pairs, (4 lr, wd/4, 2w), (16 lr, wd/16, 4w) and (lr/4, 4wd, w/2). Weight decay
+is switched off at the dotted line. (d) For each product the largest loss and how far the effective lr goes above
+and below its threshold, in the last {kept:g}/(lr wd) steps of {horizon:g}/(lr wd): means over {paths} runs,
+whiskers: the whole range."""
 
 PARAMS: dict[str, Any] = {
     "start": [0.6, 0.8],
@@ -48,6 +49,7 @@ PARAMS: dict[str, Any] = {
 QUICK = PARAMS | {"products": [1e-3, 1e-2, 1e-1], "paths": 8}
 
 COLOURS = (style.BLUE, style.VERMILION)
+OPEN: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 0.9, "zorder": 6}
 EXCURSION = 1e-2
 LINEAR = (1e-14, 1e-6)  # losses above the noise, and small enough for the linearised step
 
@@ -65,6 +67,7 @@ def compute(params: dict[str, Any]) -> dict[str, np.ndarray]:
     silent = _run(params, st.SGD(**rates), np.array(params["start"]), int(30 / product), kick=0.0)
     data["silent_loss"] = silent["loss"][0, -1]
     data["threshold"] = np.array([_threshold(params["lr"], product) for product in params["shown_products"]])
+    data["arrival"] = np.array([_arrival(params, product) for product in params["shown_products"]])
     return {name: np.asarray(value) for name, value in data.items()} | {
         name: np.asarray(params[name]) for name in ("products", "shown_products", "switch_off", "shown_until")
     }
@@ -74,6 +77,13 @@ def _threshold(lr: float, product: float) -> float:
     """Effective lr at the predicted threshold."""
     square = intrinsic_lr.circle_threshold(lr=lr, weight_decay=product / lr, height=1.0)
     return float(intrinsic_lr.effective_lr(lr=lr, squared_norm=square))
+
+
+def _arrival(params: dict[str, Any], product: float) -> float:
+    """Predicted steps to the threshold, from the norm of the start, times lr wd."""
+    rates = {"lr": params["lr"], "weight_decay": product / params["lr"]}
+    square = float(np.sum(np.square(params["start"])))
+    return product * edge_of_stability.steps_to_threshold(height=1.0, squared_norm0=square, **rates)
 
 
 def _run(params: dict[str, Any], rule: Any, start: np.ndarray, steps: int, *, kick: float, **more: Any) -> Any:
@@ -125,7 +135,12 @@ def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
     after = data["shown_0_loss"][data["shown_0_loss"].size // 40 * -5 :]
     few = data["products"] <= 0.011
     slope = np.polyfit(np.log(data["products"][few]), np.log(data["largest_loss"][few].mean(axis=1)), 1)[0]
+    arrival = [
+        np.argmax(data[f"shown_{n}_effective_lr"] > data["threshold"][n]) * data["shown_products"][n] for n in (0, 1)
+    ]
     return [
+        at_most("threshold_reached_when_predicted", np.abs(arrival / data["arrival"] - 1).max(), 0.03,
+                "The effective lr reaches the threshold within {found:.1%} of the predicted number of steps (circle)."),
         at_least("never_settles", data["last_loss"].min(), 1e-3,
                  "In the last tenth of every run the loss still reaches {found:.1e}."),
         at_least("grows_above_the_threshold", data["grow_above_threshold"][[slow, fast]].min(), 0.995,
@@ -161,6 +176,7 @@ def _scaled(name: str, factor: float) -> Any:
 
 
 BROKEN = {
+    "threshold_reached_when_predicted": _scaled("arrival", 1.1),
     "never_settles": _scaled("last_loss", 1e-4),
     "grows_above_the_threshold": _scaled("grow_above_threshold", 0.98),
     "largest_loss_slow": _scaled("largest_loss", 2.0),
@@ -249,9 +265,11 @@ def _draw_rate(axes: Axes, data: dict[str, np.ndarray]) -> None:
     axes.axhline(data["threshold"].mean(), **style.PREDICTED)
     axes.axvline(float(data["switch_off"]), ymax=0.88, color=style.GREY, linestyle=":", linewidth=0.9)
     axes.set(xlabel=r"$t\,\eta\lambda$", ylabel=r"$\eta/\|w\|^2$", xlim=(0, data["shown_until"]), ylim=(0, 2.5))
+    axes.plot(data["arrival"], data["threshold"], "o", color=style.BLACK, markersize=5, **OPEN)
     keys = [Line2D([], [], label="threshold", **style.PREDICTED)]
+    keys.append(Line2D([], [], color=style.BLACK, marker="o", linestyle="", markersize=5, label="arrival", **OPEN))
     keys.append(Line2D([], [], color=style.GREY, linestyle=":", linewidth=0.9, label="weight decay off"))
-    axes.legend(handles=keys, loc="upper left", ncols=2)
+    axes.legend(handles=keys, loc="upper left", ncols=3, columnspacing=1.0)
 
 
 def _draw_scan(axes: Axes, data: dict[str, np.ndarray]) -> None:
