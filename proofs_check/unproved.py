@@ -16,20 +16,10 @@ UNPROVED = {
         "full-batch GD on networks destabilises where the effective lr times the sharpness exceeds 2, until wd "
         "is off: I25 proves it for the circle, a network has no formula for its sharpness",
     ),
-    "I33": (
-        "supported",
-        "mixing time in parameter space is exponential in (lr wd)^(-1/2) with several minima: I32 proves the "
-        "exponent on the circle given Kramers, other landscapes are measured",
-    ),
     "I46": (
         "supported",
         "SVAG has weak error O(1/l) at fixed lr: I45 proves the moments of a step; the passage from steps to "
         "paths is the theorem of Milstein and Talay",
-    ),
-    "I51": (
-        "supported",
-        "the slow direction on the manifold of minimisers mixes in O(1/(lr wd)) steps: I50 proves the clock; "
-        "the limit process is Katzenberger's theorem",
     ),
     "I54": ("conjecture", "three regimes of training on the sphere with a fixed effective lr"),
     "D12": ("unproved", "GD on two layers: ln(D_inf/D_0) = -lr I + O(lr^2)"),
