@@ -33,7 +33,7 @@ _HOME = {
 }
 _MODULES = (
     "checks", "dynamics", "evaluate", "flow", "integrators", "lanes", "models", "networks", "observables", "observers",
-    "predictions", "statistics",
+    "predictions", "stationary", "statistics",
 )  # fmt: skip
 __all__ = [*_HOME, *_MODULES]
 

@@ -39,11 +39,15 @@ class Controlled:
     samples: int
 
 
-def controlled(samples: Any, controls: Any, known_means: Any, *, coefficients: Any = None) -> Controlled:
+def controlled(
+    samples: Any, controls: Any, known_means: Any, *, coefficients: Any = None, refuse: bool = True
+) -> Controlled:
     """The mean of `samples` (n,) with `controls` (n,) or (n, k) of `known_means`, a number or (k,).
 
     Rows are independent: paths, or pair means of antithetic paths.  `coefficients`, a number or (k,), are used
-    as they are (from theory, or a pilot run) instead of being fitted; then nothing is biased.
+    as they are (from theory, or a pilot run) instead of being fitted; then nothing is biased.  refuse=False accepts
+    means that deviate, for controls whose known mean is that of a limit (of small steps, of long times) which the
+    samples only approach: look at `deviations`.
 
     Raises ValueError for non-finite or misshapen input, fewer than k + 8 samples, a constant control, controls that
     are linearly dependent or that a single sample decides, and where the mean of a control deviates from its known
@@ -60,7 +64,7 @@ def controlled(samples: Any, controls: Any, known_means: Any, *, coefficients: A
         raise ValueError(f"`controls` must be at least 1 and {LEAST_SAMPLES} fewer than samples: {k} and {n} samples")
     means = _row("known_means", known_means, k)
     centred = c - means
-    deviations = _deviations(c, centred)
+    deviations = _deviations(c, centred, refuse)
     if coefficients is not None:
         b = _row("coefficients", coefficients, k)
         rest = y - centred @ b
@@ -86,7 +90,7 @@ def _ratio(error: float, y: np.ndarray) -> float:
     return error**2 / plain if plain > 0 else 1.0
 
 
-def _deviations(c: np.ndarray, centred: np.ndarray) -> np.ndarray:
+def _deviations(c: np.ndarray, centred: np.ndarray, refuse: bool) -> np.ndarray:
     """Means less known means in standard errors; raises ValueError for a constant control and a wrong mean."""
     n = len(c)
     flat = ~varies(c)
@@ -95,7 +99,7 @@ def _deviations(c: np.ndarray, centred: np.ndarray) -> np.ndarray:
         raise ValueError(f"`controls` must vary: controls[:, {j}] is {c[0, j]:.6g} in all {n} samples")
     z = centred.mean(axis=0) / (c.std(axis=0, ddof=1) / np.sqrt(n))
     worst, critical = int(np.argmax(np.abs(z))), float(stats.t.isf(WRONG_MEAN / 2, n - 1))
-    if abs(z[worst]) > critical:
+    if refuse and abs(z[worst]) > critical:
         raise ValueError(
             f"`known_means` must be the means of the controls: that of controls[:, {worst}] is off by "
             f"{z[worst]:.1f} standard errors (limit {critical:.1f})"

@@ -1,10 +1,13 @@
 """What a simulation returns: the ensemble of paths, with what is needed to run it again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count, takewhile
 from typing import Any
 
 import numpy as np
+
+from sdetheory import checks
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,46 @@ class Ensemble:
             else np.full(self.ts.shape, np.nan)
         )
         return samples.mean(axis=0), error
+
+    def average(self, name: str, *, after: float = 0.0, controls: str | Sequence[str] = (), batches: int = 1) -> Any:
+        """Equilibrium expectation of an observed value: its time average over ts >= `after`, with controls.
+
+        controls: observed names whose expectation at equilibrium is zero, such as StationaryIdentity's (the name it
+        was given stands for all its channels).  The samples are the time averages of every path (of antithetic pairs,
+        pair by pair), cut into `batches` equal stretches of time, which must be long compared with the relaxation
+        time to count as independent.  Coefficients are fitted to them by `statistics.controlled`; that is free of
+        bias for independent samples, though not of what is left of start and step size.  Its result is returned:
+        estimate, standard_error, coefficients, variance_ratio, and `deviations`, the controls' own means in standard
+        errors: where they are far from zero the run is not at the equilibrium that the controls belong to.
+
+        Raises KeyError for an unknown name, ValueError for no time after `after`, too few samples, and what
+        `controlled` refuses.
+        """
+        from sdetheory.control_variates import Controlled, controlled
+
+        seen = np.flatnonzero(self.ts >= after)
+        checks.integer("batches", batches, least=1)
+        if seen.size < batches:
+            raise ValueError(
+                f"`after` must leave at least batches={batches} of the times: after={after} leaves {seen.size}"
+            )
+        rows = seen[seen.size % batches :].reshape(batches, -1)
+        means = lambda name: self.samples(name)[:, rows].mean(axis=2).ravel()
+        y, names = means(name), self._channels([controls] if isinstance(controls, str) else controls)
+        if names:
+            return controlled(y, np.column_stack([means(c) for c in names]), np.zeros(len(names)), refuse=False)
+        if y.size < 2:
+            raise ValueError(f"`batches` must be at least 2 for a single path: batches={batches}")
+        estimate, error = float(y.mean()), float(y.std(ddof=1) / np.sqrt(y.size))
+        return Controlled(estimate, error, np.zeros(0), 1.0, estimate, 0.0, np.zeros(0), y.size)
+
+    def _channels(self, names: Sequence[str]) -> list[str]:
+        """The names, with name_1, name_2, ... for the name of an observer of several channels."""
+        found = []
+        for name in names:
+            several = list(takewhile(self.values.__contains__, (f"{name}_{k}" for k in count(1))))
+            found += [name] if name in self.values or not several else several
+        return found
 
     def samples(self, name: str, view: int | None = None) -> np.ndarray:
         """Independent samples (n, T) of an observed value, or of one view of it.

@@ -14,13 +14,16 @@ from sdetheory.lanes.vector import (
     store,
 )
 from sdetheory.lanes.verbs import (
+    channels,
     coordinate,
     coordinate_noise,
     disturb,
     draws,
     gradient,
+    laplacian,
     loss,
     measure,
+    measure_all,
     observe,
     prepare,
     prepare_noise,
@@ -28,7 +31,7 @@ from sdetheory.lanes.verbs import (
 )
 
 __all__ = [
-    "absolute", "constant", "coordinate", "coordinate_noise", "disturb", "draws", "exp", "fma", "gradient", "load",
-    "log", "loss", "maximum", "measure", "minimum", "observe", "prepare", "prepare_noise", "select", "sqrt", "store",
-    "workspace",
+    "absolute", "channels", "constant", "coordinate", "coordinate_noise", "disturb", "draws", "exp", "fma", "gradient",
+    "laplacian", "load", "log", "loss", "maximum", "measure", "measure_all", "minimum", "observe", "prepare",
+    "prepare_noise", "select", "sqrt", "store", "workspace",
 ]  # fmt: skip

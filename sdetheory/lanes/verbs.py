@@ -24,6 +24,8 @@ workspace = verb("workspace", "plugin", "d", default=_nothing)
 
 gradient = verb("gradient", "model", "w", "out", "work")  # out <- grad L(w)
 loss = verb("loss", "model", "w", "work")  # -> lane L(w)
+# -> lane, the Laplacian of a scale-invariant L on the unit sphere at w/|w|, which is |w|^2 times that of R^d
+laplacian = verb("laplacian", "model", "w", "work")
 
 
 def _prepare_by_filling(model: Any, w: Any, q: Any, out: Any, work: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sdetheory import checks
 from sdetheory.lanes.vector import constant, fma, load, sqrt, store
-from sdetheory.lanes.verbs import coordinate, gradient, loss, prepare
+from sdetheory.lanes.verbs import coordinate, gradient, laplacian, loss, prepare
 
 
 class NoLoss(NamedTuple):
@@ -207,3 +207,33 @@ def _circle_loss(model, w, work):
     """h x^2/(x^2 + y^2)."""
     x, y = load(w, 0) * load(w, 0), load(w, 1) * load(w, 1)
     return model.h * x / (x + y)
+
+
+@laplacian.of(Rayleigh)
+def _rayleigh_laplacian(model, w, work):
+    """2 sum_i a_i - 2 d L: L less its mean over the sphere is a harmonic of degree 2."""
+    trace = 0.0
+    for i in range(model.a.size):
+        trace += model.a[i]
+    return 2.0 * trace - 2.0 * w.size * loss(model, w, work)
+
+
+@laplacian.of(RayleighQuotient)
+def _quotient_laplacian(model, w, work):
+    """2 tr A - 2 d L."""
+    trace = 0.0
+    for i in range(w.size):
+        trace += model.A[i, i]
+    return 2.0 * trace - 2.0 * w.size * loss(model, w, work)
+
+
+@laplacian.of(VonMisesFisher)
+def _von_mises_laplacian(model, w, work):
+    """-(d - 1) L: L is a harmonic of degree 1."""
+    return (1.0 - w.size) * loss(model, w, work)
+
+
+@laplacian.of(Circle)
+def _circle_laplacian(model, w, work):
+    """2 h - 4 L."""
+    return 2.0 * model.h - 4.0 * loss(model, w, work)
