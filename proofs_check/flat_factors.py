@@ -144,12 +144,12 @@ def flattest(fit: bool = True, singular_vectors: bool = True) -> Checks:
     if singular_vectors:
         cut.append(((("u", True), ("M", False), ("v", False)), Words({(): sigma})))
     yield from vanish("A_i B_{i+1} = M", rewrite((A.T @ u).T @ (B @ v), cut) - Words({(): sigma}))
-    yield from _cauchy_schwarz()
+    yield from cauchy_schwarz()
     yield from _means()
     yield from _attained()
 
 
-def _cauchy_schwarz() -> Checks:
+def cauchy_schwarz() -> Checks:
     """|p|^2 |q|^2 - <p, q>^2 = |p|^2 |q - (<p, q>/|p|^2) p|^2."""
     p, q = letters("p q")
     gram = Gram()
