@@ -34,7 +34,7 @@ Q = sp.Rational
 )
 def antipodal_wells(equal_wells: bool = True, stationary: bool = True) -> Checks:
     """Quarter circle from the well (s = 0) to the barrier; F = int_0 e^-U, T = int^top F e^U the mean time to it."""
-    h, noise, sine, cosine = intrinsic_lr.height, intrinsic_lr.noise, *sp.symbols("sine cosine")
+    h, noise, (sine, cosine) = intrinsic_lr.height, intrinsic_lr.noise, sp.symbols("sine cosine")
     point = systems.column("w", 2)
     tilt = 0 if equal_wells else sp.Symbol("tilt")
     loss = lambda x, y: systems.circle(point, h).subs(dict(zip(point, (x, y), strict=True))) + tilt * x**2 * y

@@ -177,6 +177,8 @@ def test_covariances_start_at_the_variance_and_means_at_the_start():
     assert np.isclose(found.covariance(f, [0.0])[0], variance, rtol=1e-12)
     assert np.isclose(found.mean(f, [0.0], weight)[0], found.expectation(f, weight), rtol=1e-12)
     assert np.isclose(found.mean(f, [200.0], weight)[0], found.expectation(f), rtol=1e-10)
+    law = found.law([0.0, 0.7], weight) * found.weights
+    assert np.allclose(law @ f(found.nodes), found.mean(f, [0.0, 0.7], weight), rtol=1e-10), law.sum(axis=1)
     slope = (found.covariance(f, [1e-5])[0] - variance) / 1e-5
     energy = found.expectation(lambda a: (-np.sin(a) + 0.6 * np.cos(3 * a)) ** 2)  # -<f, G f> = E f'^2
     assert np.isclose(slope, -energy, rtol=1e-3), (slope, energy)

@@ -67,13 +67,22 @@ class Spectrum:
 
     def mean(self, observable: Function, ts: Any, weight: Function) -> np.ndarray:
         """E f(x_t) at the times ts when x_0 has the density weight x stationary (normalised here)."""
+        rest = self.expectation(observable) if self.has_constant else 0.0
+        moving = self._start(weight) * self._modes("observable", observable)
+        return rest + moving @ np.exp(-np.outer(self.rates, checks.increasing("ts", ts)))
+
+    def law(self, ts: Any, weight: Function) -> np.ndarray:
+        """(times, m) probability density of x_t on the nodes at the times ts, from the same start."""
+        decays = np.exp(-np.outer(checks.increasing("ts", ts), self.rates))
+        moved = (decays * self._start(weight)) @ self.functions * self.root
+        return self.density + moved if self.has_constant else moved
+
+    def _start(self, weight: Function) -> np.ndarray:
+        """(n,) modes of the law of density weight x stationary."""
         law = self._values("weight", weight) * self.density * self.weights
         if not (law >= 0).all() or law.sum() == 0:
             raise ValueError(f"`weight` must be non-negative and not zero: least value {law.min():.3g}")
-        start = self._modes("weight", weight) / law.sum()
-        rest = self.expectation(observable) if self.has_constant else 0.0
-        moving = start * self._modes("observable", observable)
-        return rest + moving @ np.exp(-np.outer(self.rates, checks.increasing("ts", ts)))
+        return self._modes("weight", weight) / law.sum()
 
     def _values(self, name: str, function: Function) -> np.ndarray:
         return checks.finite(name, np.broadcast_to(function(self.nodes), self.nodes.shape))
