@@ -32,12 +32,15 @@ def near_equilibrium(lr: np.ndarray, product: float) -> np.ndarray:
 def driven_gamma(run: networks.TrainingRecord, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """gamma of every layer, mean over nets `members`, and the law from the same start: both (times, layers).
 
-    The law is applied from record to record, its trace the mean |gradient|^2 on the unit sphere in between.
+    The law is applied from record to record, its trace the mean |gradient|^2 on the unit sphere in between; lr and
+    weight decay may change at records.
     """
     gamma, spherical = run.gamma[members].mean(axis=0), run.spherical_mean[members].mean(axis=0)
-    law, rates = [gamma[0]], {"lr": run.lr[members[0], 0], "weight_decay": run.weight_decay[members[0], 0]}
+    law, lr, weight_decay = [gamma[0]], run.lr[members[0]], run.weight_decay[members[0]]
     for number, gap in enumerate(np.diff(run.steps), 1):
-        law.append(intrinsic_lr.gamma(t=gap, trace=spherical[number], gamma0=law[-1], **rates))
+        rates = {"lr": lr[number - 1], "weight_decay": weight_decay[number - 1]}
+        after = intrinsic_lr.gamma(t=gap, trace=spherical[number], gamma0=law[-1], **rates)
+        law.append(after * (lr[number - 1] / lr[number]) ** 2)
     return gamma, np.array(law)
 
 
