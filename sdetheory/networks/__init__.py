@@ -6,13 +6,20 @@ from sdetheory.networks.groups import Group
 from sdetheory.networks.layers import BatchNorm, Dense, Layer, Linear, Relu, Tanh
 from sdetheory.networks.leak import radial_leak
 from sdetheory.networks.network import Network, mlp
-from sdetheory.networks.noise import NoiseEstimate, batch_gradients, noise_estimate, per_sample_gradients
+from sdetheory.networks.noise import (
+    NoiseEstimate,
+    SignalAndNoise,
+    batch_gradients,
+    noise_estimate,
+    per_sample_gradients,
+    signal_and_noise,
+)
 from sdetheory.networks.pieces import train_in_pieces
 from sdetheory.networks.record import TrainingRecord
 from sdetheory.networks.training import train
 
 __all__ = [
-    "BatchNorm", "Data", "Dense", "Group", "Layer", "Linear", "Network", "NoiseEstimate", "Relu", "Tanh",
-    "TrainingRecord", "batch_gradients", "digits", "evaluate", "labelled", "mlp", "noise_estimate",
-    "per_sample_gradients", "predict", "radial_leak", "train", "train_in_pieces",
+    "BatchNorm", "Data", "Dense", "Group", "Layer", "Linear", "Network", "NoiseEstimate", "Relu",
+    "SignalAndNoise", "Tanh", "TrainingRecord", "batch_gradients", "digits", "evaluate", "labelled", "mlp",
+    "noise_estimate", "per_sample_gradients", "predict", "radial_leak", "signal_and_noise", "train", "train_in_pieces",
 ]  # fmt: skip

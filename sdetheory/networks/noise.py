@@ -33,6 +33,48 @@ class NoiseEstimate(NamedTuple):
     batches: int
 
 
+class SignalAndNoise(NamedTuple):
+    """Per net (E,), over all trainable parameters: unbiased estimates of G and N, and R = |w|^2.
+
+    G = |E g|^2 and N = Tr Cov g for the gradient g of a batch at frozen weights.
+    """
+
+    squared_mean: np.ndarray
+    noise_trace: np.ndarray
+    squared_norm: np.ndarray
+
+
+def signal_and_noise(
+    net: Network,
+    parameters: np.ndarray,
+    data: Data,
+    *,
+    batches: int,
+    batch_size: int = 32,
+    label_noise: float = 0.0,
+    seeds: Sequence[int] | np.ndarray | None = None,
+    first_step: int = 0,
+) -> SignalAndNoise:
+    """G, N and R of nets (E, P) from m = `batches` independent batches each (Li, Malladi, Arora 2021, section 5).
+
+    N + G ~ mean |g_b|^2, G ~ (m |mean g_b|^2 - mean |g_b|^2)/(m - 1): unbiased for every m >= 2. Net e draws the
+    batches that training with its seed would draw from `first_step` on; seeds default to 0 .. E - 1.
+    """
+    checks.shape("parameters", parameters, (None, net.size))
+    m, members = checks.integer("batches", batches, 2), np.arange(len(parameters)) if seeds is None else seeds
+    checks.shape("seeds", np.asarray(members), (len(parameters),))
+    trained = np.concatenate([np.arange(a, b) for g in net.groups() if not g.frozen for a, b in g.segments])
+    rows = np.empty((len(parameters), 3))
+    for row, w, seed in zip(rows, parameters, members, strict=True):
+        gradients = batch_gradients(
+            net, w, data, batches=m, batch_size=batch_size, label_noise=label_noise, seed=int(seed), first_step=first_step
+        )[:, trained]
+        both, mean = np.mean(np.sum(gradients**2, axis=1)), gradients.mean(axis=0)
+        signal = (m * (mean @ mean) - both) / (m - 1)
+        row[:] = signal, both - signal, np.sum(w[trained] ** 2)
+    return SignalAndNoise(*rows.T)
+
+
 def batch_gradients(
     net: Network,
     parameters: np.ndarray,
