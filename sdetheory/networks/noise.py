@@ -67,8 +67,9 @@ def signal_and_noise(
     rows = np.empty((len(parameters), 3))
     for row, w, seed in zip(rows, parameters, members, strict=True):
         gradients = batch_gradients(
-            net, w, data, batches=m, batch_size=batch_size, label_noise=label_noise, seed=int(seed), first_step=first_step
-        )[:, trained]
+            net, w, data, batches=m, batch_size=batch_size, label_noise=label_noise, seed=int(seed),
+            first_step=first_step,
+        )[:, trained]  # fmt: skip
         both, mean = np.mean(np.sum(gradients**2, axis=1)), gradients.mean(axis=0)
         signal = (m * (mean @ mean) - both) / (m - 1)
         row[:] = signal, both - signal, np.sum(w[trained] ** 2)
