@@ -18,6 +18,7 @@ NAMES = {
     "first": "first call in a fresh process, empty and filled compiler cache",
     "memory": "memory of a run beside its inputs and outputs",
     "study": "work and precision: time to a given error of an equilibrium expectation",
+    "transients": "time to a given error of an expectation on the way to equilibrium, with variance reduction",
 }
 
 
@@ -34,7 +35,7 @@ def _list() -> None:
     from .rivals import RIVALS
 
     for name, text in NAMES.items():
-        print(f"{name:9}{text}")
+        print(f"{name:11}{text}")
         for rival in RIVALS.get(name, ()):
             print(f"{'':11}{rival.name:34}{rival.version or 'not installed'}")
 
@@ -63,6 +64,10 @@ def _sections(names: list[str], quick: bool, tick: Tick) -> Iterator[tuple[str, 
         from . import study
 
         yield "study", study.run(quick, tick)
+    if "transients" in names:
+        from . import transients
+
+        yield "transients", transients.run(quick, tick)
 
 
 def main(given: list[str] | None = None) -> int:
@@ -90,6 +95,10 @@ def main(given: list[str] | None = None) -> int:
         from . import study
 
         files += study.draw(results["study"], arguments.out)
+    if "transients" in results:
+        from . import transients
+
+        files += transients.draw(results["transients"], arguments.out)
     print(f"\n{results['seconds']:.0f} s; saved {', '.join(str(f) for f in files)}")
     return 0
 

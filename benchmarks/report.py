@@ -77,6 +77,25 @@ def _study_lines(study: dict[str, Any]) -> Iterator[str]:
         yield f"  {row['case']:28}" + "".join(f"{row['ratios'][pair]:24.3g}" for pair in pairs)
 
 
+def _transient_lines(transients: dict[str, Any]) -> Iterator[str]:
+    rows = transients["rows"]
+    methods = list(rows[0]["methods"])
+    ours = [name for name in methods if "z" in rows[0]["methods"][name]]
+    yield "\nSeconds to absolute error 1e-3 of E u_T, each method at its best number of (fine) steps n"
+    yield f"  {'case':38}{'exact':>9}" + "".join(f"{name:>13}{'n':>5}" for name in methods)
+    for row in rows:
+        cells = (row["methods"][name] for name in methods)
+        times = "".join(f"{cell['time']:13.3g}{cell['steps']:5d}" for cell in cells)
+        yield f"  {row['case']:38}{row['exact']:9.5f}{times}"
+    z = [abs(row["methods"][name]["z"]) for row in rows for name in ours]
+    yield f"  {len(z)} estimates of ours against exact value + the kernel's bias: largest |z| {max(z):.1f}"
+    for peer in (name for name in methods if name not in ours):
+        yield f"\nTime of {peer} Euler-Maruyama in numpy over ours"
+        yield f"  {'case':38}" + "".join(f"{name:>13}" for name in ours)
+        for row in rows:
+            yield f"  {row['case']:38}" + "".join(f"{row['ratios'][f'{peer}/{name}']:13.3g}" for name in ours)
+
+
 def _goal_lines(results: dict[str, Any]) -> Iterator[str]:
     yield f"\n{'goal':98}{'measured':>10}{'must':>8}{'aim':>8}  reached"
     for goal in goals(results):
@@ -96,6 +115,8 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
         yield from _race_lines(name, race)
     if results.get("study"):
         yield from _study_lines(results["study"])
+    if results.get("transients"):
+        yield from _transient_lines(results["transients"])
     yield from _goal_lines(results)
 
 

@@ -85,12 +85,12 @@ def test_given_coefficients_are_used_and_zero_ones_change_nothing():
     assert exact.estimate == pytest.approx(np.mean(y - c @ [1.0, -2.0])) and exact.variance_ratio < 0.5
 
 
-TRIALS, SMALL = 12_000, 12
+TRIALS, SMALL = 6_000, 12
 
 
 @pytest.fixture(scope="module")
 def trials():
-    """12 samples of y = c^2 + noise, 12 000 times: the residual is correlated with c^2, where fitting biases."""
+    """12 samples of y = c^2 + noise, 6000 times: the residual is correlated with c^2, where fitting biases."""
     rng = np.random.default_rng(7)
     c = rng.standard_normal((TRIALS, SMALL))
     y = c * c + c + 0.3 * rng.standard_normal((TRIALS, SMALL))
@@ -99,22 +99,22 @@ def trials():
 
 def test_no_bias_where_the_fitted_coefficients_have_one(trials):
     """E fitted - 1 is -E[residual c^2]/n = -2/12 to first order; `estimate` has none, and `bias` tells it."""
-    outcome = mean_test(np.array([t.estimate for t in trials]), 1.0, detectable=0.06)
+    outcome = mean_test(np.array([t.estimate for t in trials]), 1.0, detectable=0.09)
     assert outcome, outcome
     fitted = np.array([t.fitted for t in trials])
-    biased = mean_test(fitted, 1.0, detectable=0.06)
+    biased = mean_test(fitted, 1.0, detectable=0.09)
     assert not biased and -0.2 < biased.estimate - 1.0 < -0.08, biased
-    told = mean_test(fitted - np.array([t.bias for t in trials]), 1.0, detectable=0.06)
+    told = mean_test(fitted - np.array([t.bias for t in trials]), 1.0, detectable=0.09)
     assert told, told
 
 
 def test_the_standard_error_is_the_spread_of_estimates():
     rng = np.random.default_rng(8)
-    c = rng.standard_normal((4000, 40))
+    c = rng.standard_normal((2000, 40))
     y = np.exp(0.3 * c) + 0.2 * rng.standard_normal(c.shape)
     got = [controlled(row, control, 0.0) for row, control in zip(y, c, strict=True)]
     z = np.array([(g.estimate - np.exp(0.045)) / g.standard_error for g in got])
-    outcome = mean_test(z * z, 1.0, detectable=0.2)
+    outcome = mean_test(z * z, 1.0, detectable=0.3)
     assert outcome, outcome
     ratio = np.mean([g.variance_ratio for g in got])
     variance = np.exp(0.09) * (np.exp(0.09) - 1) + 0.04

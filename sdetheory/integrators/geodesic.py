@@ -29,6 +29,8 @@ def mean_cosine(x: float, n: float) -> tuple[float, float]:
         slope += term * ratio * (k + 1)
         term *= ratio * x
         value += term
+        if abs(term) < 1e-22:  # terms fall from here on, and change no bit of the sums any more
+            break
     return value, slope
 
 
@@ -38,7 +40,10 @@ def matched(t: float, n: float) -> float:
     x = t
     for _ in range(40):
         value, slope = mean_cosine(x, n)
-        x -= (value - 1.0 + t) / slope
+        change = (value - 1.0 + t) / slope
+        x -= change
+        if abs(change) < 2e-16 * x:  # rounding
+            break
     return x
 
 

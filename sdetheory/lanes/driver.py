@@ -34,7 +34,8 @@ from sdetheory.lanes.verbs import (
     workspace,
 )
 
-CHUNK = 4  # blocks of a task
+CHUNK = 4  # blocks of a task, or more of them where they are short
+SHORT = 1 << 20  # lanes x rows x steps of a task beside which the overhead of a call does not show
 CHECK = 32  # steps between two looks for non-finite states
 SLICE = 1 << 24  # lanes x rows x steps of one compiled call: a fraction of a second
 
@@ -361,7 +362,7 @@ def run(
                 tick((min(high * width, paths) - low * width) * (last - first))
         _deliver(own, slice(low * width, min(high * width, paths)), out)
 
-    size = max(1, min(CHUNK, -(-blocks // threads)))
+    size = _chunk(blocks, task.steps * width * (d + 8), threads)
     chunks = [(low, min(low + size, blocks)) for low in range(0, blocks, size)]
     if threads == 1 or len(chunks) == 1:
         for chunk in chunks:
@@ -385,6 +386,12 @@ def _deliver(own: dict[str, np.ndarray], paths: slice, out: Record) -> None:
     _to_paths(own["states"], out.states[paths])
     _to_paths(own["final"], out.final[paths])
     _to_paths(own["status"][:, 0], out.status[paths])
+
+
+def _chunk(blocks: int, cost: int, threads: int) -> int:
+    """Blocks of a task: enough to be worth a call, and several tasks a thread if there are so many."""
+    worth = min(SHORT // max(cost, 1), -(-blocks // (4 * threads)))
+    return max(1, min(max(CHUNK, worth), -(-blocks // threads)))
 
 
 def _slices(steps: int, cost: int) -> Iterator[tuple[int, int]]:
