@@ -147,7 +147,7 @@ def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
                  "{found:.1f}-fold,"),
         at_least("rates_apart", 1 + _spread(data["effective_lr"][begin + 1]), 2.0,
                  "the effective lr {found:.1f}-fold,"),
-        at_least("accuracies_apart", _errors_apart(data["train"][begin + 1]), 6.0,
+        at_least("accuracies_apart", _errors_apart(data["train"][begin + 1]), 3.0,
                  f"training accuracies by {_points_apart(data['train'][begin + 1]):.1f} points ({{found:.0f}} standard "
                  "errors)."),
         at_most("meet_in_time", met, 2.5, "The effective lr agree within 5 % from t lr wd = {found:.2g} on."),

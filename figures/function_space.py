@@ -146,8 +146,7 @@ def _row(params, labels, net, weights, common) -> dict[str, np.ndarray]:
     random, other, fitted = np.split(labels, 3)
     row: dict[str, Any] = {}
     for name, one in (("fitted", fitted), ("norm", other)):
-        found = _told(params, random, one)
-        row |= {f"{name}_{key}": getattr(found, key) for key in agreement.Comparison.__dataclass_fields__}
+        row |= {f"{name}_{key}": value for key, value in vars(_told(params, random, one)).items()}
     counts = [agreement.label_counts(one, 10) for one in (random, fitted)]
     row["within"] = agreement.disagreement(counts[0]) + agreement.disagreement(counts[1])
     drawn = [agreement.halves(one, 10, params["resamples"], 1 + i) for i, one in enumerate((random, fitted))]
@@ -347,7 +346,7 @@ def _draw_squared(axes: Axes, data: dict[str, np.ndarray]) -> None:
                 markeredgewidth=0.6, alpha=1.0 if name == "fitted" else 0.6, **look,
             )  # fmt: skip
     axes.axhline(rule(data), color=style.BLACK, linestyle=":", linewidth=0.8)
-    axes.set(yscale="log", xlabel=r"$t\,\eta\lambda$", ylabel=r"mean $|p-q|^2$", ylim=(6e-5, 0.08), xlim=(0, None))
+    axes.set(yscale="log", ylim=(6e-5, 0.08), xlim=(0, None), xlabel=r"$t\,\eta\lambda$", ylabel=r"mean $|p-q|^2$")
     keys = [_key("one fitted start", marker="o"), _key(r"norm $\times1$, $\times2$", marker="o", markerfacecolor="w")]
     axes.legend(handles=[*keys, _key("level of (d)", style.BLACK, linestyle=":", linewidth=0.8)], loc="upper right")
 
@@ -359,8 +358,8 @@ def _draw_times(axes: Axes, data: dict[str, np.ndarray]) -> None:
     line = np.exp(np.mean(np.log(found.times))) * (products / np.exp(np.mean(np.log(products)))) ** -found.value
     axes.plot(products, line, color=style.BLACK, linewidth=0.9, label=rf"fit, $p={found.value:.2f}$")
     axes.plot(products, found.times[1] * products[1] / products, label="slope $-1$", **style.PREDICTED)
-    for number, colour in enumerate(COLOURS):
-        axes.plot(products[number], found.times[number], SYMBOLS[number], color=colour, markersize=4.5, zorder=6)
+    for product, time, symbol, colour in zip(products, found.times, SYMBOLS, COLOURS, strict=True):
+        axes.plot(product, time, symbol, color=colour, markersize=4.5, zorder=6)
     axes.set(xscale="log", yscale="log", xlabel=r"$\eta\lambda$", ylabel=r"$t$")
     axes.legend(loc="lower left")
     inset = axes.inset_axes((0.57, 0.58, 0.42, 0.4))

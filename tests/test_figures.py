@@ -209,7 +209,7 @@ def test_the_style_does_not_leak():
     assert matplotlib.rcParams["font.size"] == size
 
 
-DEAREST = ("invariants", "rotational_equilibrium")
+DEAREST = ("five_schedules", "function_space", "invariants", "rotational_equilibrium", "small_lr")
 
 
 def figures_under_test():

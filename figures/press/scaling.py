@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Exponent(NamedTuple):
-    """p of time ~ parameter^-p, with the 2.5 and 97.5 percentiles over resamples, and the times themselves."""
+    """p of time ~ parameter^-p, with its interval over resamples, and the times themselves."""
 
     value: float
     low: float
@@ -31,12 +31,17 @@ def reach(time: np.ndarray, curve: np.ndarray, level: float) -> float:
 
 
 def exponent(
-    parameter: np.ndarray, time: np.ndarray, curves: np.ndarray, resampled: np.ndarray, level: float
+    parameter: np.ndarray,
+    time: np.ndarray,
+    curves: np.ndarray,
+    resampled: np.ndarray,
+    level: float,
+    outside: float = 2.5,
 ) -> Exponent:
     """The power by which the time to `level` grows as a parameter falls: least squares in logarithms.
 
-    parameter (n,); time (n, T); curves (n, T); resampled (n, T, R), the curves of R resamples. The interval is
-    NaN where more than a tenth of the resamples have a curve that does not cross the level.
+    parameter (n,); time (n, T); curves (n, T); resampled (n, T, R), the curves of R resamples. The interval has
+    `outside` per cent of the resamples on either side; it is NaN where more than a tenth of them do not cross.
     """
     times = np.array([reach(t, curve, level) for t, curve in zip(time, curves, strict=True)])
     fits = []
@@ -44,7 +49,7 @@ def exponent(
         drawn = [reach(t, curve, level) for t, curve in zip(time, resampled[:, :, r], strict=True)]
         fits.append(slope(parameter, np.array(drawn)))
     known = np.array(fits)[np.isfinite(fits)]
-    low, high = np.percentile(known, [2.5, 97.5]) if len(known) > 0.9 * len(fits) else (np.nan, np.nan)
+    low, high = np.percentile(known, [outside, 100 - outside]) if len(known) > 0.9 * len(fits) else (np.nan, np.nan)
     return Exponent(slope(parameter, times), float(low), float(high), times)
 
 
