@@ -55,8 +55,9 @@ def together_under_roots(expr: sp.Expr) -> sp.Expr:
 
 
 def _plain(expr: sp.Expr) -> sp.Expr:
-    """Special functions written with exponentials and roots."""
-    return expr.replace(saturation, lambda x: (1 - sp.exp(-x)) / x).replace(_is_exp_of_asinh, _root_of_asinh)
+    """Special functions written with exponentials, logarithms and roots."""
+    rooted = expr.replace(saturation, lambda x: (1 - sp.exp(-x)) / x).replace(_is_exp_of_asinh, _root_of_asinh)
+    return rooted.replace(sp.asinh, lambda u: sp.log(u + sp.sqrt(u**2 + 1)))
 
 
 def _rate(letter: sp.Symbol, meaning: sp.Expr, inner: sp.Expr) -> sp.Expr:
