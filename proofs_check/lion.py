@@ -9,10 +9,11 @@ from proofs_check.face import Face
 from proofs_check.judge import zero
 from proofs_check.normalised import Checks, claim, g, product, w
 from proofs_check.rotation import KOSSON, at_rest, keep
+from proofs_check.systems import average, rescaled_step
 from proofs_check.vectors import Gram, letters
 from sdetheory.predictions import Prediction, Quantity
 from sdetheory.predictions import rotational_equilibrium as theory
-from sdetheory.predictions.intrinsic_lr import lr
+from sdetheory.predictions.intrinsic_lr import lr, weight_decay
 from sdetheory.predictions.rotational_equilibrium import beta1, beta2, dimension
 
 _rho, _pi = sp.symbols("rho pi")
@@ -38,7 +39,7 @@ def _average() -> tuple[sp.Expr, sp.Expr]:
     M = sp.Symbol("M")
     (m,) = letters("m")
     E = Gram(m_m=M, g_g=1, g_m=0)
-    after, c = beta2 * m + (1 - beta2) * g, beta1 * m + (1 - beta1) * g
+    after, c = average(m, g, beta2), average(m, g, beta1)
     rest = at_rest([sp.expand(E(after, after) - M)], (M,))
     here, lagged = (sp.cancel(sp.expand(x).subs(rest)) for x in (E(c, c), beta1 * E(after, c)))
     return here, lagged
@@ -117,7 +118,7 @@ def _second_moments(memory: sp.Expr, moving: sp.Expr) -> tuple[sp.Expr, sp.Expr]
     A, C = sp.symbols("A C")
     (u,) = letters("u")
     E = Gram(w_w=A, u_w=C, u_u=dimension)
-    after = keep * w - lr * u
+    after = rescaled_step(w, u, lr, weight_decay)
     cross = -lr * dimension * memory / keep
     norm = at_rest([sp.expand(E(after, after)) - A - moving], (A,))[A].subs(C, cross)
     return norm, cross

@@ -11,7 +11,7 @@ from proofs_check.field import Derivation
 from proofs_check.judge import zero
 from proofs_check.normalised import HALF, SMD, Checks, claim, g, norm_map, product, w
 from proofs_check.rotation import KOSSON, at_rest, keep, leading
-from proofs_check.systems import R, sgd_step
+from proofs_check.systems import R, coupled_step, rescaled_growth, sgd_step
 from proofs_check.vectors import Gram, letters
 from sdetheory.predictions import Prediction, Quantity, intrinsic_lr
 from sdetheory.predictions import rotational_equilibrium as theory
@@ -68,8 +68,12 @@ def _with_memory(forgetting: bool) -> Checks:
 
     The decay is 2 lr wd R (AdamW) or, divided by the size of an entry, 2 lr wd R/size (Adam with L2).
     """
-    growth = lr**2 * dimension * (trace / R) / _v
+    growth, dot = rescaled_growth(trace / R, _v, dimension, lr), Gram(w_w=R, g_g=trace / R, g_w=0)
     decoupled, coupled = 2 * product * R, 2 * product * R / _size
+    x, after = sp.Symbol("x"), coupled_step(w, g, _size, lr, weight_decay)  # x: lr wd, for the first order
+    change = (dot(after, after) - R).subs(weight_decay, x / lr)
+    yield equal("growth of Adam", change.subs(x, 0).subs(_size**2, _v / dimension), growth)
+    yield equal("decay of Adam's |w|^2", -product * sp.diff(sp.expand(change), x).subs(x, 0), coupled)
     rest = {R: sp.solve(growth.subs(_v, trace / R) - decoupled, R)[0]}
     rate = sp.Symbol("rate")
     polynomial = sp.cancel(_determinant((growth - decoupled, _recall(forgetting)), rate).subs(rest))

@@ -9,7 +9,7 @@ import sympy as sp
 
 from proofs_check.against import equal, obeys
 from proofs_check.normalised import SMD, Checks, claim, g, product, w
-from proofs_check.systems import momentum_step, nesterov_step
+from proofs_check.systems import average, momentum_step, nesterov_step, rescaled_step
 from proofs_check.vectors import Gram, letters
 from sdetheory.predictions import Prediction, intrinsic_lr, rotational_equilibrium
 from sdetheory.predictions.intrinsic_lr import lr, weight_decay
@@ -75,7 +75,7 @@ def averaged_update(fresh_noise: bool = True, stationary: bool = True) -> Checks
     moving = sp.S.Zero if stationary else sp.Symbol("change")
     fresh = {"u_xi": 0, "w_xi": 0} if fresh_noise else {}
     E = Gram(w_w=_A, u_w=_C, u_u=update_square, **fresh)
-    after, following = keep * w - lr * u, beta1 * u + xi
+    after, following = rescaled_step(w, u, lr, weight_decay), beta1 * u + xi
     balances = [E(after, after) - _A - moving, E(after, following) - _C]
     rest = at_rest(list(map(sp.expand, balances)), (_A, _C))
     norm, alignment = rest[_A], rest[_C]
@@ -92,7 +92,7 @@ def averaged_update(fresh_noise: bool = True, stationary: bool = True) -> Checks
     whole = (1 - keep**2) * (1 - keep * beta1) / (1 + keep * beta1)
     yield equal("step of the whole u, squared", lr**2 * update_square / norm, whole)
     unit = Gram(u_u=update_square, g_g=dimension, g_u=0)  # E g_i^2 = 1 after division by its root
-    averaged = beta1 * u + (1 - beta1) * g
+    averaged = average(u, g, beta1)
     size = at_rest([unit(averaged, averaged) - update_square], (update_square,))[update_square]
     yield obeys("U^2 of AdamW", theory.adamw_update_square, lambda f: [f.value - size])
     adamw = norm.subs(update_square, size)

@@ -49,6 +49,26 @@ def nesterov_step(
     return w - lr * (push + momentum * buffer), buffer
 
 
+def average(old: Any, new: Any, memory: Any) -> Any:
+    """memory old + (1 - memory) new: the averages of Adam, AdamW and Lion."""
+    return memory * old + (1 - memory) * new
+
+
+def rescaled_step(w: Any, update: Any, lr: Any, weight_decay: Any) -> Any:
+    """w' = (1 - lr wd) w - lr u: AdamW, u the averaged gradient over its size; Lion, u the signs of an average."""
+    return (1 - lr * weight_decay) * w - lr * update
+
+
+def coupled_step(w: Any, gradient: Any, size: Any, lr: Any, weight_decay: Any) -> Any:
+    """w' = w - lr (g + wd w)/size: Adam with L2 and no average, every entry of the gradient of the same size."""
+    return w - (lr / size) * (gradient + weight_decay * w)
+
+
+def rescaled_growth(squared_gradient: Any, mean_square: Any, dimension: Any, lr: Any) -> Any:
+    """lr^2 |g|^2/size^2, by which a gradient across w makes |w|^2 grow; size^2 = mean of |g|^2 over dimension."""
+    return lr**2 * dimension * squared_gradient / mean_square
+
+
 def flow_rate(w: Any, gradient: Any, weight_decay: Any) -> Any:
     """dw/dt = -grad L(w) - wd w."""
     return -gradient - weight_decay * w
