@@ -86,33 +86,38 @@ def strang(law: Law, h: float) -> Step:
     return step
 
 
-def observation(law: Law, scheme: Any, h: float) -> Callable[[np.ndarray], np.ndarray]:
-    """What the Strang scheme (an object of the package) observes of u: its weights on w, Phi w, Phi^-1 w."""
+def observation(law: Law, scheme: Any, h: float) -> Callable[[Callable], Callable]:
+    """What the Strang scheme (an object of the package) makes of a function of u: its weights on w, Phi w, Phi^-1 w."""
     weights, half = getattr(scheme, "weights", (1.0,)), law.strength / (law.d - 1) * h / 2.0
     times = (0.0, half, -half)[: len(weights)]
 
-    def value(u: np.ndarray) -> np.ndarray:
-        return sum(c * law.observed(law.flow(u, time)) for c, time in zip(weights, times, strict=True))
+    def seen(function: Callable) -> Callable:
+        return lambda u: sum(c * function(law.flow(u, time)) for c, time in zip(weights, times, strict=True) if c)
 
-    return value
+    return seen
+
+
+class Averages(NamedTuple):
+    """Of long averages of observed functions: means (m,), and covariance times time (m, m) in units of 1/(lr wd)."""
+
+    means: np.ndarray
+    covariance: np.ndarray
 
 
 class Long(NamedTuple):
-    """Of long averages of the observed value: bias, and variance times time (in units of 1/(lr wd))."""
+    """Of long averages of one observed value: bias, and variance times time (in units of 1/(lr wd))."""
 
     bias: float
     variance: float
 
 
-def long_average(
-    law: Law,
-    scheme: Callable[[Law, float], Step],
-    h: float,
-    degree: int = 14,
-    observed: Any = StrangGeodesic(),
-    stride: int = 1,
-) -> Long:
-    """Bias and asymptotic variance of `scheme` at step h, seen as `observed` does after every `stride` steps."""
+Functions = Callable[[np.ndarray], np.ndarray]
+
+
+def long_averages(
+    law: Law, scheme: Callable[[Law, float], Step], h: float, seen: Functions, degree: int = 14, stride: int = 1
+) -> Averages:
+    """Of `scheme` at step h, for the functions `seen`(u) -> (m, *u.shape) looked at after every `stride` steps."""
     n = law.d - 1
     axis = basis(*law.nodes(), 2 * degree)
     x, mass = special.roots_hermitenorm(16)
@@ -138,10 +143,71 @@ def long_average(
     kernel = (here * weight) @ image.T
     density = np.concatenate([[1.0], np.linalg.solve(np.eye(len(kernel) - 1) - kernel[1:, 1:].T, kernel[0, 1:])])
     mass = density @ here * weight
-    value = observation(law, observed, h)(u)
-    mean = float(mass @ value)
-    centred = (here * weight) @ (value - mean)
-    apart = np.linalg.matrix_power(kernel, stride)
-    sums = np.concatenate([[0.0], np.linalg.solve(np.eye(len(kernel) - 1) - apart[1:, 1:], centred[1:])])
-    variance = 2.0 * mass @ ((value - mean) * (sums @ here)) - mass @ (value - mean) ** 2
-    return Long(mean - law.exact, float(variance * h * stride))
+    values = seen(u)
+    means = values @ mass
+    apart = values - means[:, None]
+    known = (apart * weight) @ here.T  # coefficients of the functions
+    jump = np.linalg.matrix_power(kernel, stride)
+    sums = np.linalg.solve(np.eye(len(kernel) - 1) - jump[1:, 1:], known[:, 1:].T)
+    forward = (apart * mass) @ (sums.T @ here[1:]).T
+    return Averages(means, (forward + forward.T - (apart * mass) @ apart.T) * h * stride)
+
+
+def long_average(
+    law: Law,
+    scheme: Callable[[Law, float], Step],
+    h: float,
+    degree: int = 14,
+    observed: Any = StrangGeodesic(),
+    stride: int = 1,
+) -> Long:
+    """Bias and asymptotic variance of `scheme` at step h, seen as `observed` does after every `stride` steps."""
+    look = observation(law, observed, h)
+    found = long_averages(law, scheme, h, lambda u: look(law.observed)(u)[None], degree, stride)
+    return Long(float(found.means[0]) - law.exact, float(found.covariance[0, 0]))
+
+
+def stein(law: Law, powers: int) -> Callable[[np.ndarray], np.ndarray]:
+    """u -> T phi_k (powers, *u.shape) of phi_k = l^k/k: the identities that are zero under the stationary law."""
+
+    def values(u: np.ndarray) -> np.ndarray:
+        loss, square = law.loss(u), law.force(u) ** 2 * (1.0 - u * u)
+        first = law.laplacian(u) - law.strength * square
+        higher = [loss ** (k - 2) * (loss * first + (k - 1) * square) for k in range(2, powers + 1)]
+        return np.array([first, *higher])
+
+    return values
+
+
+class Controlled(NamedTuple):
+    """A coupled Richardson average with controls: bias and variance times time, and the means they come from."""
+
+    bias: float
+    variance: float
+    means: np.ndarray  # (1 + powers,) of the observed value and the controls
+    coefficients: np.ndarray  # (powers,)
+
+    def bias_with(self, law: Law, coefficients: np.ndarray) -> float:
+        """The bias with other coefficients."""
+        return float(self.means[0] - coefficients @ self.means[1:] - law.exact)
+
+
+def controlled(law: Law, observed: Any, h: float, powers: int, degree: int = 20) -> Controlled:
+    """Of (4 fine - coarse)/3 with fine steps h, seen after every coarse one.
+
+    More polynomials than for plain averages: what the controls leave is small, and of high degree.
+    The chain knows each level, not how they move together: coefficients are best for independent levels, and the
+    variance is its upper bound, that of levels that move as one.
+    """
+
+    def both(u: np.ndarray) -> np.ndarray:
+        return np.concatenate([law.observed(u)[None], stein(law, powers)(u)])
+
+    fine = long_averages(law, strang, h, observation(law, observed, h)(both), degree, stride=2)
+    coarse = long_averages(law, strang, 2.0 * h, observation(law, observed, 2.0 * h)(both), degree)
+    means, c = (4.0 * fine.means - coarse.means) / 3.0, (16.0 * fine.covariance + coarse.covariance) / 9.0
+    scale = np.sqrt(np.diag(c)[1:])
+    b = np.linalg.lstsq(c[1:, 1:] / np.outer(scale, scale), c[1:, 0] / scale, rcond=1e-13)[0] / scale
+    rest = np.concatenate([[1.0], -b])
+    spreads = [np.sqrt(max(rest @ level.covariance @ rest, 0.0)) for level in (fine, coarse)]
+    return Controlled(float(rest @ means - law.exact), ((4.0 * spreads[0] + spreads[1]) / 3.0) ** 2, means, b)

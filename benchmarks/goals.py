@@ -51,8 +51,8 @@ def _races(races: dict[str, Any]) -> Iterator[Goal]:
 def _study(rows: list[dict[str, Any]]) -> Iterator[Goal]:
     texts = {
         ("default", "plain"): ("default to 1e-3 against Euler-Maruyama", 30.0, 500.0),
-        ("fast", "plain"): ("fast to 1e-3 against Euler-Maruyama", 100.0, 500.0),
-        ("fast", "extrapolated"): ("fast to 1e-3 against extrapolated", 10.0, 30.0),
+        ("controlled", "plain"): ("fast with controls to 1e-3 against Euler-Maruyama", 100.0, 500.0),
+        ("controlled", "extrapolated"): ("fast with controls to 1e-3 against extrapolated", 10.0, 30.0),
     }
     for (ours, theirs), (text, must, aim) in texts.items():
         ratios = {row["case"]: row["ratios"][f"{ours}/{theirs}"] for row in rows}

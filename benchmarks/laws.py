@@ -54,6 +54,14 @@ class Law(NamedTuple):
         """u or u^2."""
         return u if self.linear else u * u
 
+    def loss(self, u: np.ndarray) -> np.ndarray:
+        """l = -u or u^2."""
+        return -u if self.linear else u * u
+
+    def laplacian(self, u: np.ndarray) -> np.ndarray:
+        """The Laplacian of l on the sphere."""
+        return (self.d - 1) * u if self.linear else 2.0 - 2.0 * self.d * u * u
+
     def force(self, u: np.ndarray) -> np.ndarray:
         """-dl/du."""
         return np.ones_like(u) if self.linear else -2.0 * u

@@ -59,6 +59,11 @@ def _race_lines(name: str, race: dict[str, Any]) -> Iterator[str]:
         yield f"  sdetheory uses {ours['normals_per_second'] / 1e6:.0f} M normals a second"
 
 
+def _peers(row: dict[str, Any]) -> str:
+    """Milliseconds of the peers to the same error."""
+    return ", ".join(f"{1e3 * row['methods'][name]['time']:.3g} ms {name}" for name in ("plain", "extrapolated"))
+
+
 def _study_lines(study: dict[str, Any]) -> Iterator[str]:
     rows = study["rows"]
     methods, pairs = list(rows[0]["methods"]), list(rows[0]["ratios"])
@@ -75,6 +80,12 @@ def _study_lines(study: dict[str, Any]) -> Iterator[str]:
     yield f"  {'case':28}" + "".join(f"{pair.replace('/', ' / '):>24}" for pair in pairs)
     for row in rows:
         yield f"  {row['case']:28}" + "".join(f"{row['ratios'][pair]:24.3g}" for pair in pairs)
+    if any("complete" in row for row in rows):
+        yield "\nOne whole call of the controlled method from uniform directions: wall time, path-steps, relative error"
+        for row in rows:
+            whole = row["complete"]
+            text = f"{1e3 * whole['seconds']:14.2f} ms{whole['steps']:12.0f}{whole['error']:14.1e}"
+            yield f"  {row['case']:28}{text}  (2-thread time of the peers: {_peers(row)})"
 
 
 def _transient_lines(transients: dict[str, Any]) -> Iterator[str]:

@@ -1,15 +1,26 @@
-"""Work and precision: the time four methods need for a given error of an equilibrium expectation.
+"""Work and precision: the time five methods need for a given error of an equilibrium expectation.
 
-A long average over time T of P paths with step h has the squared error bias(h)^2 + V(h)/(P T) and costs P
-T/h steps. Bias and V of each scheme come from its exact one-step kernel (`chains`), seconds per step from
-interleaved runs of the real programs on two threads, and every method gets the step size that is best for
-it: the time to an error is min over h of (seconds per step/h) V/(error^2 - bias^2). A step may not profit
-from a change of sign of the bias: it counts with the largest bias of all steps up to it. For our methods V
-is the larger of the kernel's and the measured one; the extrapolating peer is given the variance of plain
-Euler-Maruyama, which it cannot beat.
+The average over P paths of time T with step h has the squared error bias(h)^2 + V(h)/(P T) and costs P T/h steps; the
+paths come from a cold start, and RELAXING of them must first forget it: log(1/error)/rate each, for every method.
+Bias and V of each scheme come from its exact one-step kernel (`chains`), seconds per step from interleaved runs of
+the real programs on two threads, and every method gets the step size that is best for it: the time to an error is
+the least over h of (seconds per step/h) (V/(error^2 - bias^2) + RELAXING log(1/error)/rate). A step may not profit
+from a change of sign of the bias: it counts with the largest bias of all steps up to it. For our methods V is the
+larger of the kernel's and the measured one; the extrapolating peer is given the variance of plain Euler-Maruyama,
+which it cannot beat.
 
-The default method observes as the schemes' documentation recommends, from the drift rate of the case alone:
-StrangAveraged below MILD_RATE, StrangSimpson above. The fast one is always Richardson(StrangSimpson()).
+The methods and what they are compared with:
+* default: observes as the schemes' documentation recommends, from the drift rate of the case alone, StrangAveraged
+  below MILD_RATE and StrangSimpson above; the plain average.
+* fast: Richardson(StrangSimpson()), the plain average: what the scheme alone reaches.
+* controlled: the same paths with POWERS control variates, Stein's identities of L, L^2, L^3 (`sdetheory.stationary`),
+  coefficients fitted to the run; observing and fitting are in the time. The twelve laws depend on one coordinate,
+  which the loss determines, so three powers nearly solve Poisson's equation: this is where such controls are at their
+  best (for losses with a full spectrum expect factors of 2 to 4), and nothing in them needs our integrators: a peer
+  who added them to his would gain as much in variance.
+* plain, extrapolated: numpy's Euler-Maruyama, and a peer who extrapolates it himself; neither has control variates.
+The time is that of the steps; what a call costs before the first step (about two milliseconds) is in none. `complete`
+is therefore measured too: one whole call of the controlled method, from uniform directions to the estimate.
 """
 
 import pathlib
@@ -23,20 +34,26 @@ import sdetheory as st
 from sdetheory.integrators import Richardson, StrangAveraged, StrangSimpson
 from sdetheory.integrators.strang_averaged import MILD_RATE
 from sdetheory.observers import Loss
+from sdetheory.stationary import stationary_identity
 
-from .chains import euler_maruyama, long_average, strang
+from .chains import controlled, euler_maruyama, long_average, strang
 from .laws import Law, laws
 from .peers import numpy_equilibrium
-from .timing import interleave
+from .timing import clock, interleave
 
 TARGET = 1e-3
+POWERS = 3  # the package's default, settled before any ratio was seen
+RELAXING = 64  # paths: a block of 32 lanes for each of two threads
+TRUST = 1e-6  # relative error of a bias computed by `chains`
 METHODS = {
     "default": "sdetheory, StrangAveraged or StrangSimpson",
     "fast": "sdetheory, Richardson(StrangSimpson)",
+    "controlled": "the same with Stein controls",
     "plain": "numpy, Euler-Maruyama",
     "extrapolated": "numpy, Euler-Maruyama extrapolated",
 }
-OURS = ("default", "fast")
+OURS = ("default", "fast", "controlled")
+PEERS = ("plain", "extrapolated")
 
 
 class Curve(NamedTuple):
@@ -45,12 +62,15 @@ class Curve(NamedTuple):
     h: np.ndarray
     bias: np.ndarray
     variance: np.ndarray
+    rate: float = np.inf  # at which starts are forgotten
 
-    def times(self, error: float | np.ndarray, seconds: float) -> np.ndarray:
+    def times(self, error: float | np.ndarray, seconds: float, inflation: float = 1.0) -> np.ndarray:
         """Seconds to a relative error for each h (last axis), infinite where a bias up to h exceeds it."""
         room = np.square(error)[..., None] - np.maximum.accumulate(np.abs(self.bias)) ** 2
+        relaxing = RELAXING * np.log(1.0 / np.asarray(error))[..., None] / self.rate
         with np.errstate(divide="ignore"):
-            return np.where(room > 0, seconds / self.h * self.variance / np.maximum(room, 0), np.inf)
+            averaging = np.where(room > 0, inflation * self.variance / np.maximum(room, 0), np.inf)
+        return seconds / self.h * (averaging + relaxing)
 
     def best(self, error: float, seconds: float = 1.0) -> int:
         """Index of the step that reaches the error soonest."""
@@ -74,6 +94,15 @@ def integrator(law: Law, method: str) -> Any:
     return recommended(law) if method == "default" else Richardson(StrangSimpson())
 
 
+def _smooth_controlled(law: Law, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Relative bias and variance of the controlled method at h; the bias changes its sign, hence more knots."""
+    knots = np.geomspace(h[0], h[-1], 40)
+    found = [controlled(law, StrangSimpson(), step, POWERS) for step in knots]
+    bias = CubicSpline(np.log(knots), [a.bias / law.exact / s**2 for a, s in zip(found, knots, strict=True)])
+    variance = CubicSpline(np.log(knots), np.log([a.variance / law.exact**2 for a in found]))
+    return bias(np.log(h)) * h**2, np.exp(variance(np.log(h)))
+
+
 def _smooth(law: Law, scheme: Any, order: int, h: np.ndarray, **seen: Any) -> tuple[Callable, Callable]:
     """Relative bias and variance as functions of h: bias/h^order and variance are smooth in log h."""
     knots = np.geomspace(h[0], 2.0 * h[-1], 14)
@@ -84,18 +113,29 @@ def _smooth(law: Law, scheme: Any, order: int, h: np.ndarray, **seen: Any) -> tu
 
 
 def curves(law: Law) -> dict[str, Curve]:
-    """The four methods' bias and variance against h, over the range where the scheme makes sense."""
+    """The methods' bias and variance against h, over the range where the scheme makes sense."""
     rate, points = drift_rate(law), 400
     h = np.geomspace(3e-5 / rate, min(0.3, 0.3 / rate), points)
     bias, variance = _smooth(law, euler_maruyama, 1, h)
-    plain = Curve(h, bias(h), variance(h))
-    extrapolated = Curve(h, 2.0 * bias(h) - bias(2.0 * h), variance(h))
+    plain = Curve(h, bias(h), variance(h), rate)
+    extrapolated = Curve(h, 2.0 * bias(h) - bias(2.0 * h), variance(h), rate)
     h = np.geomspace(1e-3 / rate, min(0.4, 2.5 / rate), points)
     bias, variance = _smooth(law, strang, 2, h, observed=recommended(law))
-    default = Curve(h, bias(h), variance(h))
+    default = Curve(h, bias(h), variance(h), rate)
     bias, variance = _smooth(law, strang, 2, h, observed=StrangSimpson(), stride=2)  # seen at the coarse steps
-    fast = Curve(h, (4.0 * bias(h) - bias(2.0 * h)) / 3.0, variance(h))
-    return {"default": default, "fast": fast, "plain": plain, "extrapolated": extrapolated}
+    fast = Curve(h, (4.0 * bias(h) - bias(2.0 * h)) / 3.0, variance(h), rate)
+    h = np.geomspace(h[-1] / 50.0, h[-1], points)
+    found = {"default": default, "fast": fast, "controlled": Curve(h, *_smooth_controlled(law, h), rate)}
+    return found | {"plain": plain, "extrapolated": extrapolated}
+
+
+class Estimate(NamedTuple):
+    """Of one of our runs: the expectation, its standard error, variance x time, and coefficients of the controls."""
+
+    estimate: float
+    standard_error: float
+    variance: float
+    coefficients: np.ndarray
 
 
 class Trial(NamedTuple):
@@ -108,21 +148,29 @@ class Trial(NamedTuple):
     call: Callable[[], Any]
 
 
-def _ours(law: Law, w0: np.ndarray, method: str, h: float, steps: int, every: int) -> Callable[[], np.ndarray]:
-    """run() -> observed values (paths, records) with the fine step h."""
+def _ours(law: Law, w0: np.ndarray, method: str, h: float, steps: int, every: int, skip: int = 0) -> Callable:
+    """run() -> Estimate with the fine step h, from the records after the first `skip`."""
     case, fine = law.case, 1 if method == "default" else 2
     scheme = integrator(law, method)
     dt = fine * h / case.intrinsic_lr
     ts = dt * (every // fine) * np.arange(1, steps // every + 1)
     dynamics = st.WeightDecaySDE(case.lr, case.weight_decay)
     scale = -law.loss_scale if law.linear else law.loss_scale
+    observe: dict[str, Any] = {"loss": Loss(case.model)}
+    if method == "controlled":
+        observe["identity"] = stationary_identity(case.model, dynamics, case.noise, law.d, POWERS)
+    units = law.loss_scale ** np.arange(1, POWERS + 1) / scale  # of the coefficients in those of `chains`
 
-    def run() -> np.ndarray:
+    def run() -> Estimate:
         ensemble = st.simulate(
-            case.model, dynamics, w0, ts, noise=case.noise, dt=dt, integrator=scheme,
-            observe={"loss": Loss(case.model)}, seed=5, threads=2, progress=False,
+            case.model, dynamics, w0, ts, noise=case.noise, dt=dt, integrator=scheme, observe=observe, seed=5,
+            threads=2, progress=False, keep_views=False,
         )  # fmt: skip
-        return ensemble.values["loss"] / scale
+        found = ensemble.average("loss", after=float(ts[skip]), controls=list(observe)[1:])
+        time = (ts.size - skip) * h * every
+        error = found.standard_error / abs(scale)
+        variance = error**2 * found.samples * time / law.exact**2
+        return Estimate(found.estimate / scale, error, variance, found.coefficients * units[: found.coefficients.size])
 
     return run
 
@@ -143,26 +191,46 @@ def trial(law: Law, method: str, curve: Curve, normals: float, error: float = TA
     steps = max(2, round(normals / (paths * law.d) / every)) * every
     w0 = law.case.starts(paths, seed=3)
     if method in OURS:
-        return Trial(h, steps, every, paths, _ours(law, w0, method, h, steps, every))
+        skip = min(steps // every // 3, int(np.ceil(4.0 / (drift_rate(law) * h * every))))
+        return Trial(h, steps, every, paths, _ours(law, w0, method, h, steps, every, skip))
     call = numpy_equilibrium.averages(law, h, w0, steps, every, method == "extrapolated")
     return Trial(h, steps, every, paths, call)
 
 
-def _measured(law: Law, trial: Trial, values: np.ndarray) -> dict[str, float]:
-    """Estimate after a relaxation, its standard error, and the relative variance x time of our own run."""
-    skipped = min(len(values[0]) // 3, int(np.ceil(4.0 / (drift_rate(law) * trial.h * trial.every))))
-    kept = values[:, skipped:]
-    means = kept.mean(axis=1)
-    time = kept.shape[1] * trial.h * trial.every
-    return {
-        "estimate": float(means.mean()),
-        "standard_error": float(means.std(ddof=1) / np.sqrt(len(means))),
-        "variance": float(means.var(ddof=1) * time / law.exact**2),
-    }
+def complete(law: Law, curve: Curve) -> dict[str, float]:
+    """One whole call of the controlled method: RELAXING paths from uniform directions, as long as its curve asks.
+
+    Its wall time, the best of three, and its relative error: what a user gets who wants TARGET, once.
+    """
+    at = curve.best(TARGET)
+    h = float(curve.h[at])
+    room = TARGET**2 - np.abs(curve.bias[: at + 1]).max() ** 2
+    relaxing, averaging = np.log(1.0 / TARGET) / curve.rate, curve.variance[at] / room / RELAXING
+    skip = int(np.ceil(relaxing / (2 * h)))
+    steps = 2 * (skip + max(8, int(np.ceil(averaging / (2 * h)))))
+    w0 = np.random.default_rng(11).standard_normal((RELAXING, law.d))
+    w0 *= np.sqrt(law.case.square_norm) / np.linalg.norm(w0, axis=1, keepdims=True)
+    call = _ours(law, w0, "controlled", h, steps, 2, skip)
+    error = call().estimate / law.exact - 1.0
+    return {"seconds": min(clock(call).wall for _ in range(3)), "error": error, "steps": RELAXING * steps}
+
+
+def _predicted(law: Law, method: str, h: float, bias: float, found: Estimate) -> tuple[float, float]:
+    """What the kernel expects of a run, and how far that is to be trusted.
+
+    With controls it is for the coefficients that the run has fitted, and trusted as far as it hangs on the number of
+    polynomials.
+    """
+    if method != "controlled":
+        return law.exact * (1.0 + bias), TRUST * law.exact
+    first, second = (
+        controlled(law, StrangSimpson(), h, POWERS, degree).bias_with(law, found.coefficients) for degree in (20, 16)
+    )
+    return law.exact + first, max(TRUST * law.exact, abs(first - second))
 
 
 def one_case(law: Law, quick: bool) -> dict[str, Any]:
-    """Time the four methods on one law; seconds to the target error, and the ratios peer over ours."""
+    """Time the methods on one law; seconds to the target error, and the ratios peer over ours."""
     known = curves(law)
     amount = {name: (1e8 if name in OURS else 1e7) / (4 if quick else 1) for name in METHODS}
     trials = {name: trial(law, name, known[name], amount[name]) for name in METHODS}
@@ -179,17 +247,19 @@ def one_case(law: Law, quick: bool) -> dict[str, Any]:
         }  # fmt: skip
         inflation = 1.0
         if name in OURS:
-            row["measured"] = _measured(law, t, t.call())
-            inflation = max(1.0, row["measured"]["variance"] / row["variance"])
-            predicted = law.exact * (1.0 + row["bias"])
-            row["z"] = (row["measured"]["estimate"] - predicted) / row["measured"]["standard_error"]
+            found: Estimate = t.call()
+            row["measured"] = found._asdict() | {"coefficients": found.coefficients.tolist()}
+            inflation = max(1.0, found.variance / row["variance"])
+            expected, trust = _predicted(law, name, t.h, row["bias"], found)
+            row["z"] = (found.estimate - expected) / np.hypot(found.standard_error, trust)
             row["scheme"] = repr(integrator(law, name))
         row["inflation"] = inflation
-        row["time"] = float(known[name].times(np.asarray(TARGET), seconds[name])[at]) * inflation
+        row["time"] = float(known[name].times(np.asarray(TARGET), seconds[name], inflation)[at])
         row["curve"] = _envelope(known[name], seconds[name], inflation)
         methods[name] = row
-    ratios = {f"{o}/{p}": methods[p]["time"] / methods[o]["time"] for o in OURS for p in ("plain", "extrapolated")}
-    return {"case": law.name, "exact": law.exact, "methods": methods, "ratios": ratios}
+    ratios = {f"{o}/{p}": methods[p]["time"] / methods[o]["time"] for o in OURS for p in PEERS}
+    whole = complete(law, known["controlled"])
+    return {"case": law.name, "exact": law.exact, "methods": methods, "ratios": ratios, "complete": whole}
 
 
 ERRORS = np.geomspace(1e-4, 3e-2, 40)
@@ -197,7 +267,7 @@ ERRORS = np.geomspace(1e-4, 3e-2, 40)
 
 def _envelope(curve: Curve, seconds: float, inflation: float) -> list[float]:
     """Seconds to each of `ERRORS`, each with its own best step."""
-    return [float(t) for t in curve.times(ERRORS, seconds).min(axis=-1) * inflation]
+    return [float(t) for t in curve.times(ERRORS, seconds, inflation).min(axis=-1)]
 
 
 def run(quick: bool = False, tick: Callable[[str], Any] = lambda text: None) -> dict[str, Any]:
@@ -220,7 +290,7 @@ def draw(study: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
     columns = min(4, len(rows))
     lines = -(-len(rows) // columns)
     figure, axes = plt.subplots(lines, columns, figsize=(2.6 * columns, 2.3 * lines + 0.5), squeeze=False, sharey=True)
-    colours = dict(zip(METHODS, ("#0072b2", "#009e73", "#d55e00", "#e69f00"), strict=True))
+    colours = dict(zip(METHODS, ("#0072b2", "#009e73", "#cc79a7", "#d55e00", "#e69f00"), strict=True))
     for axis, row in zip(axes.ravel(), rows, strict=False):
         for name, label in METHODS.items():
             method = row["methods"][name]
@@ -235,7 +305,7 @@ def draw(study: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
     for axis in axes[:, 0]:
         axis.set_ylabel("relative error", fontsize=8)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=4 if columns > 3 else 2, fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="lower center", ncols=5 if columns > 3 else 2, fontsize=8, frameon=False)
     figure.tight_layout(rect=(0.0, 0.05 if lines > 1 else 0.13, 1.0, 1.0))
     files = [out / "work_precision.png", out / "work_precision.pdf"]
     figure.savefig(files[0], dpi=160)

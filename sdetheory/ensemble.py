@@ -70,14 +70,15 @@ class Ensemble:
         """
         from sdetheory.control_variates import Controlled, controlled
 
-        seen = np.flatnonzero(self.ts >= after)
         checks.integer("batches", batches, least=1)
-        if seen.size < batches:
-            raise ValueError(
-                f"`after` must leave at least batches={batches} of the times: after={after} leaves {seen.size}"
-            )
-        rows = seen[seen.size % batches :].reshape(batches, -1)
-        means = lambda name: self.samples(name)[:, rows].mean(axis=2).ravel()
+        size = np.count_nonzero(self.ts >= after) // batches
+        if not size:
+            raise ValueError(f"`after` must leave at least batches={batches} of the times: after={after}")
+
+        def means(name: str) -> np.ndarray:
+            last = self.samples(name)[:, -size * batches :]
+            return last.reshape(len(last), batches, size).mean(axis=2).ravel()
+
         y, names = means(name), self._channels([controls] if isinstance(controls, str) else controls)
         if names:
             return controlled(y, np.column_stack([means(c) for c in names]), np.zeros(len(names)), refuse=False)
@@ -113,7 +114,7 @@ class Ensemble:
     def _grouped(self, values: np.ndarray) -> np.ndarray:
         """(paths, T) -> (n, T): means over whole healthy groups."""
         if self.group == 1:
-            return values[~self.diverged]
+            return values[~self.diverged] if self.diverged.any() else values
         healthy = ~self.diverged.reshape(-1, self.group).any(axis=1)
         return values.reshape(-1, self.group, values.shape[1])[healthy].mean(axis=1)
 

@@ -313,3 +313,66 @@ def test_averages_seen_after_every_second_step_vary_more():
     exact = (1 + np.exp(-2 * h)) / (1 - np.exp(-2 * h)) / 16 * 2 * h
     found = chains.long_average(law, chains.strang, h, stride=2).variance
     assert found == pytest.approx(exact, rel=1e-3), (found, exact)
+
+
+@pytest.mark.parametrize("case", laws.laws(), ids=lambda law: law.name)
+def test_controls_have_mean_zero_under_every_law(case):
+    u, mass = case.nodes()
+    values = chains.stein(case, 4)(u)
+    assert np.abs(values @ mass / (np.abs(values) @ mass)).max() < 1e-9, values @ mass
+
+
+def test_controls_lower_bias_and_variance_and_curves_follow_the_kernel():
+    """The curve is a spline through the kernel's numbers: right between its knots too, changes of sign included."""
+    case = laws.law("von_mises_fisher", 3, 0.9)
+    known = study.curves(case)
+    curve, rng = known["controlled"], np.random.default_rng(4)
+    for k in rng.integers(len(curve.h), size=6):
+        found = chains.controlled(case, integrators.StrangSimpson(), curve.h[k], study.POWERS)
+        assert curve.bias[k] * case.exact == pytest.approx(found.bias, abs=0.01 * study.TARGET), (curve.h[k], found)
+        assert curve.variance[k] * case.exact**2 == pytest.approx(found.variance, rel=0.05), (curve.h[k], found)
+        assert found.bias_with(case, found.coefficients) == pytest.approx(found.bias, abs=1e-15)
+    at = known["fast"].best(study.TARGET)
+    found = chains.controlled(case, integrators.StrangSimpson(), known["fast"].h[at], study.POWERS)
+    assert found.variance < 0.02 * known["fast"].variance[at] * case.exact**2, found
+
+
+@pytest.mark.parametrize("degree", [11, 24])
+def test_controlled_averages_do_not_hang_on_the_number_of_polynomials(degree):
+    case = laws.law("bingham", 16, 0.5)
+    found, other = (chains.controlled(case, integrators.StrangSimpson(), 0.2, 3, d) for d in (20, degree))
+    assert other.bias == pytest.approx(found.bias, rel=0.02), (other, found)
+    assert other.variance == pytest.approx(found.variance, rel=0.1), (other, found)
+
+
+@pytest.mark.compiled
+def test_a_run_with_controls_is_what_the_kernel_says():
+    """Estimate and variance of the package's own average, at a step whose controlled bias the run could miss."""
+    case = laws.law("von_mises_fisher", 3, 0.5)
+    h, steps, paths = 0.25, 400, 512
+    call = study._ours(case, case.case.starts(paths, seed=3), "controlled", h, steps, 2, 20)
+    found, kernel = call(), chains.controlled(case, integrators.StrangSimpson(), h, study.POWERS)
+    expected, trust = study._predicted(case, "controlled", h, 0.0, found)
+    assert trust < 0.1 * found.standard_error, (trust, found)
+    z = (found.estimate - expected) / found.standard_error
+    assert abs(z) < 5 and 10 * found.standard_error < 2e-3 * case.exact, (z, found, expected)
+    assert found.variance < 2.0 * kernel.variance / case.exact**2, (found, kernel)
+    plain = study.curves(case)["fast"]
+    assert found.variance < 0.01 * plain.variance[np.searchsorted(plain.h, h)], found
+    assert found.coefficients == pytest.approx(kernel.coefficients, rel=0.1), (found, kernel)
+
+
+def test_every_method_pays_for_forgetting_its_start():
+    h = np.geomspace(1e-3, 1.0, 50)
+    curve = study.Curve(h, 0.0 * h, 0.0 * h + 1e-30, rate=2.0)
+    least = curve.times(np.asarray(1e-3), 3.0).min()
+    assert least == pytest.approx(3.0 * study.RELAXING * np.log(1e3) / 2.0, rel=1e-9), least
+
+
+@pytest.mark.compiled
+def test_one_whole_call_starts_cold_and_ends_with_an_estimate():
+    case = laws.law("von_mises_fisher", 3, 0.5)
+    h = np.array([0.3])
+    whole = study.complete(case, study.Curve(h, np.array([1e-5]), np.array([1e-3]), study.drift_rate(case)))
+    assert whole["seconds"] > 0 and abs(whole["error"]) < 2e-2, whole
+    assert whole["steps"] >= study.RELAXING * 2 * np.log(1e3) / study.drift_rate(case) / (2 * h[0]), whole
