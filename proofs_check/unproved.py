@@ -22,11 +22,6 @@ UNPROVED = {
         "paths is the theorem of Milstein and Talay",
     ),
     "I54": ("conjecture", "three regimes of training on the sphere with a fixed effective lr"),
-    "D12": ("unproved", "GD on two layers: ln(D_inf/D_0) = -lr I + O(lr^2)"),
-    "D13": (
-        "supported",
-        "plain GD leaves a positive imbalance: the product of its factors converges to a positive number",
-    ),
     "D31": (
         "supported",
         "the public run of two scalar layers: sharpness 6.1069 under GD, imbalance -0.327 under SGD",
