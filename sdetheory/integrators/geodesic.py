@@ -42,7 +42,7 @@ def matched(t: float, n: float) -> float:
         value, slope = mean_cosine(x, n)
         change = (value - 1.0 + t) / slope
         x -= change
-        if abs(change) < 2e-16 * x:  # rounding
+        if abs(change) < 1e-10 * x:  # squared by the next change, below rounding
             break
     return x
 
