@@ -45,17 +45,19 @@ def test_the_loss_of_imbalance_is_the_integral_along_the_flow(gap, whole):
 
 
 @pytest.mark.claim("D12", kind="property")
-@given(st.floats(0.5, 5.0), st.floats(0.0, 0.95), st.floats(0.2, 1.0))
+@given(st.floats(0.3, 5.0), st.floats(-1.0, 2.5), st.floats(0.1, 1.0))
 @example(2.88, 0.17, 0.2)
+@example(0.01, 0.999, 1.0)
 def test_descent_loses_what_is_predicted_up_to_the_bound(gap, whole, fraction):
-    square = np.sqrt(gap**2 + 4)
-    lr = fraction * min(gap / 8, np.sqrt(square**2 + 1) - square)
+    distance, widest = abs(whole - 1), np.hypot(gap, 2 * max(1, abs(whole)))
+    lr = fraction * min(1 / (3 * widest), 1 / max(4 * distance, 16 * distance**2 / gap, 1e-9))
     low, high = descent.descent_bounds(*weights_of(gap, whole), lr * (1 - 1e-9))
     found = log_kept(gap, whole, lr)
-    assert low <= found <= high, (low, found, high)
+    assert low - 1e-12 <= found <= high + 1e-12, (low, found, high)
+    assert found >= np.log(0.5), found
 
 
-@pytest.mark.parametrize(("first", "second", "lr"), [(1.0, 1.0, 0.01), (2.0, 1.0, 0.01), (0.1, 1.7, 0.5)])
+@pytest.mark.parametrize(("first", "second", "lr"), [(1.0, 1.0, 0.01), (2.0, 1.0, 0.2), (0.1, 1.7, 0.5)])
 def test_bounds_are_refused_outside_the_theorem(first, second, lr):
     with pytest.raises(ValueError, match="must"):
         descent.descent_bounds(first, second, lr)
@@ -64,7 +66,7 @@ def test_bounds_are_refused_outside_the_theorem(first, second, lr):
 @pytest.mark.claim("D12", kind="simulation")
 @pytest.mark.parametrize("start", [(0.1, 1.7), (2.0, 0.1), (1.6, 0.9), (0.3, -1.8)])
 def test_the_error_is_of_second_order(start):
-    """Also from W_0 > 1 and from W_0 < 0, where the bound is not proved: the error over lr^2 settles."""
+    """From W_0 < 1, > 1 and < 0: the error over lr^2 settles."""
     gap, whole = abs(start[0] ** 2 - start[1] ** 2), start[0] * start[1]
     predicted = descent.descent_imbalance_loss(gap=gap, end_to_end=whole)
     scaled = [(log_kept(gap, whole, lr) + lr * predicted) / lr**2 for lr in (0.004, 0.002, 0.001)]

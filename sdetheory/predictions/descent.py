@@ -15,9 +15,10 @@ QUANTITIES = (
     Quantity("lr", "1", "learning rate", r"\eta", "positive"),
     Quantity("gap", "1", "|D_0|, size of w_1^2 - w_2^2 at the start", "|D_0|", "positive"),
     Quantity("end_to_end", "1", "product W of the layers at the start", "W_0"),
-    Quantity("distance", "1", "|W - 1| at the start, at most 1/2", r"|W_0-1|", "nonnegative"),
+    Quantity("distance", "1", "|W - 1| at the start", r"|W_0-1|", "nonnegative"),
+    Quantity("widest", "1", "bound of w_1^2 + w_2^2: sqrt(D_0^2 + 4 max(1, W_0^2))", r"\hat\sigma", "positive"),
 )
-lr, gap, end_to_end, distance = (q.symbol for q in QUANTITIES)
+lr, gap, end_to_end, distance, widest = (q.symbol for q in QUANTITIES)
 _prediction = partial(Prediction, quantities=QUANTITIES, theory="descent")
 _squares, _squares_at_one = sp.sqrt(gap**2 + 4 * end_to_end**2), sp.sqrt(gap**2 + 4)
 
@@ -28,8 +29,11 @@ descent_imbalance_loss = _prediction(
     "1", "derived", latex_name="I",
 )  # fmt: skip
 descent_loss_error = _prediction(
-    "descent_loss_error", "bound of |ln(D_inf/D_0) + lr I|, two layers; its hypotheses: `descent_bounds`",
-    lr**2 * ((2 / gap + 4 / gap**2) * (2 * _squares_at_one + 1) ** 2 + 16 / gap + 16 * lr) / gap,
+    "descent_loss_error", "bound of |ln(D_inf/D_0) + lr I| for two layers; its hypotheses: `descent_bounds`",
+    2 * lr**2 * distance**2 / gap * (
+        4 * distance + 16 * distance**2 / gap + 18 * widest**2 / gap * (1 + 2 * distance / gap)
+        + 16 * lr * distance**2
+    ),
     "1", "derived", latex_name=r"\mathrm{error}",
 )  # fmt: skip
 adaptive_imbalance_kept = _prediction(
@@ -40,18 +44,18 @@ adaptive_imbalance_kept = _prediction(
 
 
 def descent_bounds(first: float, second: float, lr: float) -> tuple[float, float]:
-    """Bounds of ln(D_inf/D_0) for gradient descent on (w_1 w_2 - 1)^2 from (first, second), at every step
-    size allowed.
+    """Bounds of ln(D_inf/D_0) for gradient descent on (w_1 w_2 - 1)^2 from (first, second), lr small.
 
-    ValueError where the theorem does not hold: D_0 = 0, W_0 outside [0, 1], lr > |D_0|/8, or
-    2 lr sqrt(D_0^2 + 4) + lr^2 > 1.
+    ValueError where the theorem does not hold: D_0 = 0, or lr larger than 1/(3 widest), 1/(4 distance) or
+    |D_0|/(16 distance^2), where distance = |W_0 - 1| and widest^2 = D_0^2 + 4 max(1, W_0^2).
     """
     whole, size = first * second, abs(first**2 - second**2)
-    if not 0 <= whole <= 1 or size == 0:
-        raise ValueError(f"`first`, `second` must have 0 <= product <= 1 and differ: {first=}, {second=}")
-    most = min(size / 8, float(np.sqrt(size**2 + 5) - np.sqrt(size**2 + 4)))
+    if not 0 < size < np.inf:
+        raise ValueError(f"`first` and `second` must be finite, of different size: {first=}, {second=}")
+    start = {"distance": abs(whole - 1), "widest": float(np.hypot(size, 2 * max(1.0, abs(whole))))}
+    most = min(1 / (3 * start["widest"]), 1 / max(4 * start["distance"], 16 * start["distance"] ** 2 / size, 1e-300))
     if not 0 < lr <= most:
         raise ValueError(f"`lr` must be positive and at most {most}: lr={lr}")
     middle = -lr * descent_imbalance_loss(gap=size, end_to_end=whole)
-    error = descent_loss_error(lr=lr, gap=size)
+    error = descent_loss_error(lr=lr, gap=size, **start)
     return middle - error, middle + error
