@@ -27,7 +27,6 @@ UNPROVED = {
         "the public run of two scalar layers: sharpness 6.1069 under GD, imbalance -0.327 under SGD",
     ),
     "D36": ("unproved", "convergence of GD with the constants of Arora, Cohen, Golowich, Hu 2019"),
-    "D62": ("conjecture", "deep scalar chains need exponentially many steps in the depth"),
     "A21": ("conjecture", "weight rescaling trains faster than weight decay at equal test accuracy"),
     "A22": (
         "conjecture",

@@ -1,0 +1,111 @@
+"""Proofs that deep chains of scalar layers start slowly, from random and from nearly equal layers."""
+
+from functools import partial
+
+import sympy as sp
+
+from proofs_check.against import equal, obeys
+from proofs_check.face import Face
+from proofs_check.inequalities import coefficients_nonnegative
+from proofs_check.judge import given, zero
+from proofs_check.layers import Checks, over_layers, pull_of, wi, wj
+from proofs_check.layers import other as rest
+from proofs_check.registry import claim as _claim
+from proofs_check.systems import flow_rate, half_square, sgd_step
+from sdetheory.predictions import slow_chains as predicted
+from sdetheory.predictions.slow_chains import depth, largest_rest, lr, mean_size, move, slope_bound, twice_spread
+
+claim = partial(
+    _claim,
+    where={
+        "independent": "layers start independently",
+        "bounded_slope": "|f'(W)| is at most G for |W| <= 1",
+        "small_layers": "E|w| + move is below 1",
+        "small_spread": "no imbalance exceeds d, below 1/2",
+    },
+)
+
+
+@claim(
+    "D62",
+    "deep scalar chains need exponentially many steps in the depth: (move/(lr G)) rho^(-(k-1)/2) from random layers "
+    "with E|w| + move = rho < 1; from layers near 1 the flow takes (d/4) (2d)^(-k/2) to change the sign of W",
+    "every depth; GD, any f with bounded slope, any law of layers with E|w| < 1; the flow for layers near 1, target -1",
+    "Shamir 2019, theorems 2 and 3, with constants of a direct proof; GD from layers near 1 is measured",
+    given=["Markov's inequality; the union of k + 1 events"],
+)
+def exponential_time(
+    independent: bool = True, bounded_slope: bool = True, small_layers: bool = True, small_spread: bool = True
+) -> Checks:
+    """No layer moves far for long; the products are small by Markov; crossing zero takes long."""
+    yield from _no_layer_moves(bounded_slope)
+    yield from _small_products(independent, small_layers)
+    yield from _crossing(small_spread)
+
+
+def _no_layer_moves(bounded_slope: bool) -> Checks:
+    """|w(n) - w(0)| <= n lr G M: one step more; with all layers within `move`, the others' product is <= M."""
+    steps, slack, k, more, size, inside = sp.symbols("steps slack k more size inside")
+    slope = slope_bound - slack if bounded_slope else slope_bound + slack
+    pushed = wi - sgd_step(wi, pull_of(slope, wi), lr, 0)
+    yield equal("one step moves w_i by", pushed, lr * slope * wj * rest)
+    bound = lr * slope_bound * largest_rest
+    smaller = largest_rest - inside
+    modulo = given([wj * rest - smaller], {wj: 2, rest: 3, largest_rest: 8, inside: 2})
+    yield zero("in M", pushed - lr * slope * smaller, modulo)
+    left = bound - sp.expand(lr * slope * smaller).subs({inside: largest_rest - k, largest_rest: k + more})
+    left = left.subs({largest_rest: k + more, slope_bound: slack + size} if bounded_slope else {largest_rest: k + more})
+    yield coefficients_nonnegative("at most lr G M", sp.expand(left))
+    yield equal("after one step more", steps * bound + bound, (steps + 1) * bound)
+    yield coefficients_nonnegative("one factor more", (k + more) * (size + inside) - k * size)
+    yield obeys("steps", predicted.still_steps, lambda f: [f.value * bound - move])
+
+
+def _small_products(independent: bool, small_layers: bool) -> Checks:
+    """E prod (|w| + move) = rho^n; P(> b) <= rho^n/b with b = rho^((k-1)/2); unit variance makes E|w| <= 1."""
+    mean, product, covariance, root = sp.symbols("mean product covariance root")
+    crossed = sp.S.Zero if independent else covariance
+    yield equal("one independent factor more", product * mean_size + crossed, product * mean_size)
+    size, square = sp.symbols("size square")
+    poly = sp.Poly((size - 1) ** 2 / 2, size)
+    averaged = sum(c * {0: 1, 1: mean, 2: square}[n] for (n,), c in poly.terms())
+    yield equal("1 - E|w| = E(|w| - 1)^2/2", averaged.subs(square, 1), 1 - mean)
+    # root = rho^((k-1)/2): the bound b; k events of probability rho^(k-1)/b and one of rho^k/b <= rho^(k-1)/b
+    x = sp.Symbol("x")
+    rho = 1 / (1 + x) if small_layers else 1 + x
+    yield coefficients_nonnegative("rho^k <= rho^(k-1)", sp.factor(1 - rho))
+    yield coefficients_nonnegative("two layers more take longer", sp.factor(1 / rho - 1))
+    total = depth * root**2 / root + root**2 / root
+
+    def residual(f: Face) -> list[sp.Expr]:
+        letter = f.reader.form(mean_size ** (depth / 2 - sp.Rational(1, 2))).expr
+        return [f.value - total.subs(root, letter)]
+
+    yield obeys("probability", predicted.slow_start_failure, residual)
+    yield obeys(
+        "steps at that M",
+        predicted.slow_start_steps,
+        lambda f: [f.value - f.companions[0]],
+        companions=[predicted.still_steps.at(largest_rest=mean_size ** ((depth - 1) / 2))],
+    )
+
+
+def _crossing(small_spread: bool) -> Checks:
+    """m = min w^2 falls from d to 0 at rate 2 W (1 + W) <= 4 W, W^2 = prod(m + gap_i) <= (2d)^k."""
+    W, m, x = sp.symbols("W m x")
+    w = sp.Symbol("w")
+    pull = sp.diff(half_square(W + 1), W)
+    rate = over_layers(2 * w * flow_rate(w, pull * W / w, 0), w, {0: 1})
+    yield equal("dm/dt", rate, -2 * W * (1 + W))
+    yield coefficients_nonnegative("at most 4 W", sp.factor((4 * W + rate).subs(W, 1 / (1 + x))))
+    slack = sp.Symbol("slack")
+    d = twice_spread / 2
+    gap = d - slack if small_spread else d + slack
+    both = (2 * d - m - gap).subs(m, d - sp.Symbol("below"))
+    yield coefficients_nonnegative("m + gap <= 2d", sp.expand(both))
+
+    def residual(f: Face) -> list[sp.Expr]:
+        inverse = f.reader.form(twice_spread ** (-depth / 2)).expr  # (2d)^(-k/2)
+        return [4 * f.value - twice_spread / 2 * inverse]
+
+    yield obeys("time", predicted.crossing_time, residual)
