@@ -1,5 +1,7 @@
 """Proofs about chains of scalar layers: flatness against imbalance, the flow in one dimension, escape times."""
 
+from collections.abc import Callable
+
 import sympy as sp
 
 from proofs_check import systems
@@ -138,7 +140,7 @@ def local_speed(minimum: bool = True, balanced: bool = True) -> Checks:
 @claim(
     "D39",
     "a balanced mode of depth d > 2 grows from a_0 to a in tau(a_0) - tau(a) + r, 0 <= r <= a^(2/d)/(2s(s-a))",
-    "every real depth > 2 and every a_0 < a < s; so time/tau(a_0) -> 1 as a_0 -> 0; two layers: exact logarithm",
+    "every real depth > 2 and every a_0 < a < s; so time/tau(a_0) -> 1 as a_0 -> 0; exact at d = 2, 4, infinity",
     "Saxe, McClelland, Ganguli 2014; the remainder is derived",
     given=["an integral is monotone in its integrand"],
     where={"growing": "the mode grows towards its end value a, below the target"},
@@ -168,9 +170,20 @@ def escape(balanced: bool = True, growing: bool = True) -> Checks:
     gap = (1 / (s - end) - 1 / (s - a)).subs(later).subs(s, a + x + v if growing else a + v)
     yield coefficients_nonnegative("s - a is smallest at the end", gap)
     yield coefficients_nonnegative("both parts are >= 0", (a / s).subs(s, a + v))
-    pace = 1 / flow_of(a, sp.diff(systems.square_loss(a, s) / 2, a), {-2: 2 / a if balanced else S})
+    slope_now = sp.diff(systems.square_loss(a, s) / 2, a)
+    pace = 1 / flow_of(a, slope_now, {-2: 2 / a if balanced else S})
+    yield obeys("two layers", predicted.two_layer_growth_time, _time(lambda f: pace))
+    square = sp.sqrt(a)  # of each of four layers
+    quarter = 1 / flow_of(a, slope_now, {-2: 4 / sp.Symbol("q")})
     yield obeys(
-        "two layers",
-        predicted.two_layer_growth_time,
-        lambda f: [f.rate(a) - pace, f.at(strength=strength0)],
+        "four layers",
+        predicted.four_layer_growth_time,
+        _time(lambda f: quarter.subs(sp.Symbol("q"), f.reader.form(square).expr)),
     )
+    limit = 1 / flow_of(a, slope_now, {-2: 1})  # times the depth: all squares a^(2/d) tend to 1
+    yield obeys("many layers", predicted.deep_growth_time, _time(lambda f: limit))
+
+
+def _time(pace: Callable[[Face], sp.Expr]) -> Callable[[Face], list[sp.Expr]]:
+    """Residuals of a time to grow: its rate in the end value, 0 at the start."""
+    return lambda f: [f.rate(strength) - pace(f), f.at(strength=strength0)]

@@ -62,7 +62,7 @@ def stationary_density(balanced: bool = True, no_flux: bool = True) -> Checks:
 @claim(
     "D52",
     "two layers have a stationary density iff T < T_c = b_2/a_3, and collapse to 0 beyond; deeper ones never do",
-    "behaviour of the density at v = 0: power b_2/(2 T a_3) - 3/2; depth > 2: exp(-c v^(2/d - 1))",
+    "a_1 a_3 > a_2^2: power b_2/(2 T a_3) - 3/2 at v = 0, integrable far out; depth > 2: exp(-c v^(2/d - 1)) at 0",
     ZIYIN,
     given=["the integral of v^k from 0 is finite iff k > -1"],
     where={"two_layers": "there are two layers", "deeper": "there are more than two layers"},
@@ -72,7 +72,9 @@ def collapse(two_layers: bool = True, deeper: bool = True) -> Checks:
     at = predicted.stationary_score.at(depth=2 if two_layers else 1)
     power = sp.cancel(sp.together(v * at)).subs(v, 0)
     yield obeys("power", predicted.origin_exponent, lambda f: [f.value - power])
-    exponent = predicted.origin_exponent
+    exponent, tail = predicted.origin_exponent, sp.fraction(sp.cancel(sp.together(v * at)))
+    far = sp.Poly(tail[0], v).LC() / sp.Poly(tail[1], v).LC()  # v (ln p)' far out: both have the degree 2
+    yield equal("power far out, below -1", far, -sp.Rational(7, 2) if two_layers else -2)
     yield obeys("T_c", predicted.collapse_temperature, lambda f: [exponent.at(temperature=f.value) + 1])
     margin = (predicted.collapse_temperature.expr - temperature) / (2 * temperature)
     yield equal("integrable below T_c", exponent.expr + 1, margin)

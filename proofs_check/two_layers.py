@@ -45,7 +45,7 @@ def _flow(conserved: bool = True) -> Derivation:
     given=["an ODE with a smooth right side has one solution from a start"],
 )
 def riccati_mode(conserved: bool = True, initial: bool = True) -> Checks:
-    """The three products of weights have the rates of the flow, and its start; so they are the flow."""
+    """The product and the sum of squares have the rates of the flow, and its start; so they are the flow."""
     s, D, lam = two_layer_target, _flow(conserved), imbalance
     modulo = given([_second**2 - _first**2 - lam], {_first: 2, _second: 3, lam: 5}) if conserved else ()
     yield zero("lam is conserved", D(_second**2 - _first**2))
@@ -67,6 +67,10 @@ def riccati_mode(conserved: bool = True, initial: bool = True) -> Checks:
     tick = Derivation({clock: clock_rate, clock_rate: -square * clock * clock_rate / 2})
     ticking = given([clock_rate - 1 + square * clock**2 / 4], {lam: 0, s: 1, clock: HALF, clock_rate: 3 * HALF**2})
     zero_time = {"clock": 0, "clock_rate": 1}
+    yield equal("a'", D(_first * _second), (_first**2 + _second**2) * (s - _first * _second))
+    yield equal("(w_1^2 + w_2^2)'", D(_first**2 + _second**2), 4 * _first * _second * (s - _first * _second))
+    yield obeys("product", product, of_product, ticking, [squares.expr])
+    yield obeys("squares", squares, of_squares, ticking, [product.expr])
     yield obeys(
         "clock",
         predicted.two_layer_clock,
@@ -79,10 +83,6 @@ def riccati_mode(conserved: bool = True, initial: bool = True) -> Checks:
         lambda f: [f.value - 1 + square * f.companions[0] ** 2 / 4],
         companions=[predicted.two_layer_clock.expr],
     )
-    yield equal("a'", D(_first * _second), (_first**2 + _second**2) * (s - _first * _second))
-    yield equal("(w_1^2 + w_2^2)'", D(_first**2 + _second**2), 4 * _first * _second * (s - _first * _second))
-    yield obeys("product", product, of_product, ticking, [squares.expr])
-    yield obeys("squares", squares, of_squares, ticking, [product.expr])
     yield obeys(
         "ratio",
         predicted.two_layer_ratio,

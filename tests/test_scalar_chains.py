@@ -130,11 +130,17 @@ def test_growth_time_lies_in_its_bounds(strength0, fraction, target, depth):
 
 @pytest.mark.claim("D39", kind="property")
 @given(st.floats(1e-8, 0.3), st.floats(0.4, 0.95), st.floats(0.5, 2.0))
-def test_growth_time_of_two_layers(strength0, fraction, target):
+def test_growth_times_in_closed_form(strength0, fraction, target):
     strength = fraction * target
     assume(strength0 < strength)
-    time, _ = scipy.integrate.quad(
-        lambda x: 1 / (2 * (target - np.exp(x))), np.log(strength0), np.log(strength), epsabs=0, epsrel=1e-11
-    )
     known = {"strength0": strength0, "strength": strength, "target": target}
-    assert np.isclose(scalar_chains.two_layer_growth_time(**known), time, rtol=1e-9), (time, known)
+    for time, power in (
+        (scalar_chains.two_layer_growth_time(**known), lambda u: 2 * u),
+        (scalar_chains.four_layer_growth_time(**known), lambda u: 4 * u**1.5),
+        (scalar_chains.deep_growth_time(**known), lambda u: u**2),
+    ):
+        wanted, _ = scipy.integrate.quad(
+            lambda x: np.exp(x) / (power(np.exp(x)) * (target - np.exp(x))),  # noqa: B023
+            np.log(strength0), np.log(strength), epsabs=0, epsrel=1e-11, limit=200,
+        )  # fmt: skip
+        assert np.isclose(time, wanted, rtol=1e-9), (time, wanted, known)

@@ -76,6 +76,20 @@ two_layer_growth_time = _prediction(
     sp.log(strength * (target - strength0) / (strength0 * (target - strength))) / (2 * target), "1", _SAXE,
     latex_name=r"t(a_0\to a)", where=(sp.Lt(strength, target), sp.Lt(strength0, target)),
 )  # fmt: skip
+four_layer_growth_time = _prediction(
+    "four_layer_growth_time", "time a balanced mode of four layers takes to grow from a_0 to a",
+    (1 / sp.sqrt(strength0) - 1 / sp.sqrt(strength)) / (2 * target)
+    + sp.log((sp.sqrt(target) + sp.sqrt(strength)) * (sp.sqrt(target) - sp.sqrt(strength0))
+             / ((sp.sqrt(target) - sp.sqrt(strength)) * (sp.sqrt(target) + sp.sqrt(strength0))))
+    / (4 * sp.sqrt(target) ** 3),
+    "1", _SAXE, latex_name=r"t(a_0\to a)", where=(sp.Lt(strength, target), sp.Lt(strength0, target)),
+)  # fmt: skip
+deep_growth_time = _prediction(
+    "deep_growth_time", "depth times the time from a_0 to a, in the limit of many layers",
+    sp.log(strength * (target - strength0) / (strength0 * (target - strength))) / target**2
+    + (1 / strength0 - 1 / strength) / target,
+    "1", _SAXE, latex_name=r"d\,t(a_0\to a)", where=(sp.Lt(strength, target), sp.Lt(strength0, target)),
+)  # fmt: skip
 
 
 def chain_endpoint(layers: Any, target: float = 1.0) -> np.ndarray:
