@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.press import style
-from figures.press.digit_nets import DigitNets
+from figures.press.digit_nets import DigitNets, one_thread_a_product
 from figures.press.expectation import Expectation, at_least, at_most
 from figures.press.measured import near_equilibrium, standard_error
 from sdetheory.predictions import intrinsic_lr
@@ -53,6 +53,7 @@ MEASURED = ("test", "train", "norm", "effective_lr")
 NAMES = ("accuracy on held-out digits", "accuracy on training digits", "norm", "effective lr")
 
 
+@one_thread_a_product
 def compute(params: dict[str, Any]) -> dict[str, np.ndarray]:
     """Schedules, and along the recorded steps: both accuracies, norm, effective lr, its law."""
     nets = DigitNets.of(params)

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures.press import scaling, style
-from figures.press.digit_nets import DigitNets
+from figures.press.digit_nets import DigitNets, one_thread_a_product
 from figures.press.expectation import Expectation, at_least, at_most, between
 from figures.press.measured import near_equilibrium
 from figures.press.scaling import Exponent
@@ -83,6 +83,7 @@ COLOURS = (style.BLUE, style.GREEN, style.VERMILION)
 SYMBOLS = "os^"
 
 
+@one_thread_a_product
 def compute(params: dict[str, Any]) -> dict[str, np.ndarray]:
     """Distances of the ensembles at all times, for each product; the schedules; the cosines with the start."""
     setting, nets = DigitNets.of(params), params["net_seeds"]
@@ -128,7 +129,7 @@ def _relaxation(
     rows, labels = [], np.empty(0)
     stops = np.rint(TIMES[TIMES <= params["horizon"]] / product)
     for record in setting.pieces(stops, lr=params["lr"], weight_decay=product / params["lr"], start=start, seeds=seeds):
-        labels = networks.predict(net, record.final, setting.held_out.inputs)
+        labels = setting.labels(record.final)
         rows.append(_row(params, labels, net, record.final[2 * nets :], common))
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}, labels[:nets]
 
@@ -177,7 +178,7 @@ def _schedules(params: dict[str, Any], setting: DigitNets, first: int) -> dict[s
     rows = []
     start = setting.net.start(seeds, scale)
     for record in setting.pieces(stops, lr=lrs, weight_decay=product / lrs, start=start, seeds=seeds):
-        labels = np.split(networks.predict(setting.net, record.final, setting.held_out.inputs), 3)
+        labels = np.split(setting.labels(record.final), 3)
         found = [_told(params, labels[i], labels[j]) for i, j in PAIRS]
         rows.append([[one.distance, one.floor, one.floor_sd, one.squared, one.squared_error] for one in found])
     return {"schedule_time": times, "schedule": np.array(rows)}
@@ -284,15 +285,17 @@ BROKEN = {
 def draw(data: dict[str, np.ndarray]) -> Figure:
     """Distances against steps and steps x lr wd, unbiased ones, times to a level, schedules, weights."""
     figure, ((steps, scaled), (squared, times), (schedules, weights)) = style.page(3, 2, 6.0)
+    products = [style.power(float(f"{product:.2g}")) for product in data["products"]]
     _draw_distance(steps, data, 1 / data["products"])
     style.letter(steps, "a", "random starts against one fitted start")
     steps.set(xlabel=r"steps $t$", ylabel="total variation of labels")
-    steps.legend(handles=_keys(data), loc="upper right")
+    keys = [_key(rf"$\eta\lambda={products[i]}$", COLOURS[i], SYMBOLS[i]) for i in range(3)]
+    steps.legend(handles=[*keys, _key("floor (exchanged seeds)", linestyle=":")], loc="upper right")
     _draw_distance(scaled, data, np.ones(3))
     style.letter(scaled, "b", r"the same, steps in units of $1/\eta\lambda$")
     for number, distance in enumerate(data["control"][:, 0]):
         scaled.axhline(distance, color=style.GREY, linewidth=0.8)
-        pair = f"${_short(data['products'][0])}$ against ${_short(data['products'][number + 1])}$"
+        pair = f"${products[0]}$ against ${products[number + 1]}$"
         scaled.text(data["time"][-1] * 1.2, distance * 1.03, pair, fontsize=6, color=style.GREY, ha="right")
     scaled.set(xlabel=r"$t\,\eta\lambda$")
     _draw_squared(squared, data)
@@ -300,16 +303,6 @@ def draw(data: dict[str, np.ndarray]) -> Figure:
     _draw_schedules(schedules, data)
     _draw_weights(weights, data)
     return figure
-
-
-def _short(product: float) -> str:
-    return style.power(float(f"{product:.2g}"))
-
-
-def _keys(data: dict[str, np.ndarray]) -> list[Line2D]:
-    labels = [rf"$\eta\lambda={_short(product)}$" for product in data["products"]]
-    keys = [_key(*look) for look in zip(labels, COLOURS, SYMBOLS, strict=True)]
-    return [*keys, _key("floor (exchanged seeds)", linestyle=":")]
 
 
 def _key(label: str, color: str = style.GREY, marker: str = "", **look: Any) -> Line2D:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.press import style
-from figures.press.digit_nets import DigitNets
+from figures.press.digit_nets import DigitNets, one_thread_a_product
 from figures.press.expectation import Expectation, at_least, at_most
 from figures.press.measured import near_equilibrium, standard_error
 
@@ -51,6 +51,7 @@ MEASURED = ("test", "train")
 LABELS = ("accuracy on held-out digits", "accuracy on training digits")
 
 
+@one_thread_a_product
 def compute(params: dict[str, Any]) -> dict[str, np.ndarray]:
     """Both accuracies of every seed along each run, steps, sums of lr wd, the step of the last decay."""
     nets = DigitNets.of(params)

@@ -3,9 +3,12 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from sdetheory import networks
 
+# For `compute`: products outside of training are small too, a second BLAS thread would only wait for its share.
+one_thread_a_product: Any = threadpool_limits.wrap(limits=1, user_api="blas")
 CHUNK = 64  # nets that share a call: two threads need about 20 us of work between two calls of Python
 
 
@@ -32,7 +35,10 @@ class DigitNets(NamedTuple):
         """`train_in_pieces` on the training digits."""
         return networks.train_in_pieces(self.net, self.training, stops=stops, **rates, **self.common)
 
-    def accuracies(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def labels(self, weights: np.ndarray) -> np.ndarray:
+        """The label each net gives each held-out digit, (E, n)."""
+        return networks.predict(self.net, weights, self.held_out.inputs)
+
+    def accuracies(self, weights: np.ndarray) -> list[np.ndarray]:
         """Share of held-out digits, and of training digits, told rightly by each net, (E,) both."""
-        held_out, training = (networks.evaluate(self.net, weights, data)[1] for data in (self.held_out, self.training))
-        return held_out, training
+        return [networks.evaluate(self.net, weights, data)[1] for data in (self.held_out, self.training)]

@@ -41,7 +41,7 @@ def train_in_pieces(
         for name, rate in (("lr", lr), ("weight_decay", weight_decay))
     }
     for begin, end in pairwise(ends):
-        piece = {name: rate[:, begin:end] for name, rate in rates.items()}
+        piece: dict[str, Any] = {name: rate[:, begin:end] for name, rate in rates.items()}
         record = train(
             net, data, start=start, seeds=seeds, first_step=first + begin, steps=end - begin,
             record_every=end - begin, **piece, **settings,
