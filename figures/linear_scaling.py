@@ -176,8 +176,8 @@ def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
         between("holds_at_first", np.exp(np.abs(np.log([v[early] for v in ratios.values()])).max()), 1.0,
                 np.sqrt(data["square"]), "Up to kappa = 4 all three stay within a factor {found:.2f};"),
         between("first_to_leave", min(leaves.values()), 4.0, bound,
-                f"{TOLD[min(leaves, key=leaves.__getitem__)]} is the first to leave the factor C, at kappa = {{found:.1f}} "
-                f"(95 % interval of resampled runs {low:.1f} to {high:.1f}; {_told(leaves)}),"),
+                f"{TOLD[min(leaves, key=leaves.__getitem__)]} is the first to leave the factor C, at kappa ="
+                f" {{found:.1f}} (95 % interval of resampled runs {low:.1f} to {high:.1f}; {_told(leaves)}),"),
         at_least("bound_not_reached", np.quantile(np.log(bounds / first), 0.025), 0.0,
                  f"before the bound of {bound:.0f}, which is necessary but not sharp,"),
         at_least("outside_beyond_the_bound", outside[kappa > bound].all(), 1.0,
