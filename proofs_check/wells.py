@@ -18,7 +18,8 @@ Q = sp.Rational
 @claim(
     "I33",
     "circle: 4/(pi I)^2 <= odd gap/(lr wd) <= 4/(pi I)^2 (1 - 1/2I)^-3, I = I_0(beta h/2): ln of it is -beta h",
-    "every lr wd, height and noise: mixing of antipodes is exponential in (lr wd)^(-1/2), exactly with barrier h",
+    "every lr wd, height and noise: mixing of antipodes is exponential in (lr wd)^(-1/2), exactly with barrier h; the "
+    "bounds by times to the barrier hold for any slope U', so in any d; wells of unequal depth are measured",
     "derived; exponent as in Li, Wang, Wang 2024, introduction",
     given=[
         "the slowest odd function has one sign on each half circle (Sturm)",
