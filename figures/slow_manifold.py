@@ -290,7 +290,7 @@ def _tampered(curves: Any, power: float, column: int = 3) -> Any:
 
 
 BROKEN = {
-    "flat_exponent": _tampered([0], 0.3),
+    "flat_exponent": _tampered([0], -0.3),
     "varying_exponents": _tampered([2], -0.4),
     "tilted_exponent": _tampered([LAST], -0.6),
     "limit_of_the_flat_rate": _scaled("flat_rate", 1.5),
