@@ -1,5 +1,7 @@
 """Hessian products, the largest eigenvalue, and which preconditioned Hessian has its edge at 2."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -109,27 +111,31 @@ def test_sharpness_of_a_rayleigh_quotient(drawn, scale):
     assert value[0] == pytest.approx(expected, rel=1e-6, abs=1e-8 / scale**2), (value, expected)
 
 
+@functools.cache
+def at_the_second_net():
+    """Hessians at w, at unit layers and unit neurons with their norms, at w/|w|; the largest eigenvalue at w."""
+    w = PARAMETERS[1]
+    whole = np.linalg.norm(w)
+    units = {by: unit_groups(NET, w, by) for by in ("layer", "neuron")}
+    hessians = {by: (explicit(NET, unit, DATA), norms) for by, (unit, norms) in units.items()}
+    single = np.linalg.eigvalsh(explicit(NET, w / whole, DATA, 1e-4))[-1] / whole**2
+    return explicit(NET, w, DATA), hessians, single, sharpness(NET, w[None], DATA, tolerance=1e-7)[0]
+
+
 @pytest.mark.claim("I26", kind="property")
 @given(lr=st.floats(0.01, 1), product=st.floats(0, 0.3))
 def test_the_edge_is_one_number_for_every_grouping(lr, product):
     """lambda_1(D^(1/2) H(u) D^(1/2)) with the effective lr of every layer, or neuron, is `stability`."""
-    w = PARAMETERS[1]
-    number = stability(lr, product / lr, sharpness(NET, w[None], DATA, tolerance=1e-7)[0])[0]
-    blocks = {}
-    for by in ("layer", "neuron"):
-        unit, norms = unit_groups(NET, w, by)
+    here, hessians, single, largest = at_the_second_net()
+    number = stability(lr, product / lr, largest)[0]
+    for by, (hessian, norms) in hessians.items():
         root = np.sqrt(lr / (1 - product)) / norms
-        preconditioned = root[:, None] * explicit(NET, unit, DATA) * root
-        blocks[by] = np.linalg.eigvalsh((preconditioned + preconditioned.T) / 2)[-1]
-    whole = np.linalg.norm(w)
-    single = lr / (1 - product) / whole**2 * np.linalg.eigvalsh(explicit(NET, w / whole, DATA, 1e-4))[-1]
-    assert blocks["layer"] == pytest.approx(number, rel=1e-5), (blocks, number)
-    assert blocks["neuron"] == pytest.approx(number, rel=1e-5), (blocks, number)
-    assert single == pytest.approx(number, rel=1e-5), (single, number)
-    own = []
-    for group in NET.groups():
-        (a, b), = group.segments
-        own.append(lr / (1 - product) * np.linalg.eigvalsh(explicit(NET, w, DATA)[a:b, a:b])[-1])
+        preconditioned = root[:, None] * hessian * root
+        found = np.linalg.eigvalsh((preconditioned + preconditioned.T) / 2)[-1]
+        assert found == pytest.approx(number, rel=1e-5), (by, found, number)
+    assert lr / (1 - product) * single == pytest.approx(number, rel=1e-5), (single, number)
+    blocks = [here[a:b, a:b] for group in NET.groups() for a, b in group.segments]
+    own = [lr / (1 - product) * np.linalg.eigvalsh(block)[-1] for block in blocks]
     assert max(own) < 0.99 * number, f"the blocks alone say less: {own} of {number}"
 
 
