@@ -259,7 +259,10 @@ def draw(results: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
     for axis in axes[:, 0]:
         axis.set_ylabel("error of $E\\,u_T$", fontsize=8)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=4 if columns > 2 else 2, fontsize=8, frameon=False)
+    figure.legend(
+        handles, labels, loc="lower center", ncols=4 if columns > 2 else 2, fontsize=8, frameon=False,
+        title=r"$T$ in units of $1/(\eta\lambda)$; from $u=-0.6$ to a law with $E\,u=0.5$", title_fontsize=8,
+    )  # fmt: skip
     figure.tight_layout(rect=(0.0, 0.1 if lines > 1 else 0.24, 1.0, 1.0))
     files = [out / "transients.png", out / "transients.pdf"]
     figure.savefig(files[0], dpi=160)

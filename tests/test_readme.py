@@ -46,6 +46,12 @@ def test_the_simulation_follows_the_law(elsewhere):
     assert worst < 0.02, worst
 
 
+def test_pairs_and_the_twin_shrink_the_error(elsewhere):
+    (script,) = [block for block in BLOCKS if "WithTwin" in block]
+    early, middle, late = map(float, re.findall(r"[\d.]+", run(elsewhere, "-c", script)))
+    assert early > 15 and middle > 6 and late > 3 and early > middle > late, (early, middle, late)
+
+
 def test_a_users_loss_noise_and_observer_run_from_another_folder(elsewhere):
     first, middle, last = map(float, re.findall(r"[\d.]+", run(elsewhere, "run.py").split("array")[1])[:3])
     assert first == 3.0 and 0.5 < last < 2.9 and last < middle <= 3.0, (first, middle, last)
