@@ -179,7 +179,7 @@ class Cost(NamedTuple):
 
 def _costs(t: Transient, lengths: dict[str, tuple[int, int]], quick: bool, threads: int) -> dict[str, Cost]:
     """Of every method, from interleaved runs of two lengths (steps)."""
-    paths = {name: 16384 // (2 if quick else 1) for name in OURS} | dict.fromkeys(PEERS, max(512, 32768 // t.d))
+    paths = {name: 65536 // (2 if quick else 1) for name in OURS} | dict.fromkeys(PEERS, max(512, 32768 // t.d))
     calls = {
         (name, k): (_calls(t, name, lengths[name][k], paths[name], threads), float(paths[name]))
         for name in lengths

@@ -18,7 +18,7 @@ _HOME = {
     **dict.fromkeys(("Square", "PseudoHuber"), "models.deep_linear"),
     **dict.fromkeys(("label_noise", "input_noise", "multiplicative_input_noise"), "models.deep_linear_noise"),
     **dict.fromkeys(("White", "Skewed"), "models.independent_noise"),
-    **dict.fromkeys(("NoLoss", "Rayleigh", "RayleighQuotient", "VonMisesFisher", "Circle"), "models.scale_invariant"),
+    **dict.fromkeys(("Rayleigh", "RayleighQuotient", "VonMisesFisher", "Circle"), "models.scale_invariant"),
     "Equator": "models.equator",
     **dict.fromkeys(
         ("NoNoise", "Isotropic", "Covariance", "GOEBatch", "NoisyLinearBatch", "CircleBatch"), "models.noise"
@@ -29,7 +29,7 @@ _HOME = {
     **dict.fromkeys(("SVAG", "CoinSVAG"), "dynamics.svag"),
     "SphereSGD": "dynamics.sphere_sgd",
     **dict.fromkeys(("sharpness_flow", "edge_start", "equator_longitude"), "slow_flow"),
-    "Antithetic": "lanes.antithetic",
+    **dict.fromkeys(("White", "Skewed"), "models.independent_noise"),
 }
 _MODULES = (
     "checks", "dynamics", "evaluate", "flow", "integrators", "lanes", "models", "networks", "observables", "observers",
