@@ -28,14 +28,13 @@ _KIND = f"enclosed: Arb, Taylor of order {_ORDER} with Picard boxes, {_STEPS} st
 def enclosed(same_decay: bool = True) -> Checks:
     """The end of the flow in balls, against a decimal and against the law of the imbalance (D14)."""
     first, second = _end(_DECAY if same_decay else 2 * _DECAY)
-    decimal = 967518388026350766793
+    digits = 967518388026350766793
     with flint.ctx.workprec(_BITS):
-        low, high = (flint.arb(decimal + k) / 10**21 for k in (0, 1))
+        unit = 1 / flint.arb(10**21)
         start = {"t": 1, "weight_decay": _DECAY, "imbalance0": _START[0] ** 2 - _START[1] ** 2}
         law = ball(deep_linear.imbalance_flow.at(**start))
-        small = flint.arb(10) ** -22
-        yield within("W(1)", first * second, low, high, _KIND)
-        yield within("D(1) - D_0 e^(-2 wd)", first**2 - second**2 - law, -small, small, _KIND)
+        yield within("W(1)", first * second, digits * unit, (digits + 1) * unit, _KIND)
+        yield within("D(1) - D_0 e^(-2 wd)", first**2 - second**2 - law, -unit, unit, _KIND)
 
 
 def _end(second_decay: sp.Expr) -> tuple[Any, Any]:

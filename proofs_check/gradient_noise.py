@@ -54,21 +54,29 @@ def law_of_balance(rescaling: bool = True, one_noise: bool = True) -> Checks:
     yield from _scalar_layers(one_noise)
 
 
+def _layer(pull: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """Drift and noise of one scalar layer, dw_k = -(W/w_k)(E A dt + dB), dB of variance T Var A; pull is
+    W/w_k.
+    """
+    return -pull * slope_mean, -pull
+
+
 def _scalar_layers(one_noise: bool) -> Checks:
-    """dw_k = -(W/w_k)(E A dt + sqrt(T Var A) dB), one dB for all layers; W = w_i w_j P and power sums."""
+    """One dB for all layers; W = w_i w_j P for a pair, power sums for ln W = sum ln w_k."""
     pull, spread = {wi: wj * other, wj: wi * other}, temperature * slope_variance
-    bracket = {(x, y): spread * pull[x] * pull[y] for x in pull for y in pull if one_noise or x == y}
-    noise = {x: {"dB" if one_noise else f"dB_{x}": -pull[x]} for x in pull}
-    partials = {x: Derivation({x: 1}) for x in pull}
-    ito = Ito(partials, {x: -pull[x] * slope_mean for x in pull}, bracket, noise)
+    drift, noise = ({x: _layer(pull[x])[part] for x in pull} for part in (0, 1))
+    bracket = {(x, y): spread * noise[x] * noise[y] for x in pull for y in pull if one_noise or x == y}
+    letters = {x: {"dB" if one_noise else f"dB_{x}": noise[x]} for x in pull}
+    ito = Ito({x: Derivation({x: 1}) for x in pull}, drift, bracket, letters)
     D = wi**2 - wj**2
     yield equal("dD_ij/dt", ito.generator(D), predicted.balance_rate, imbalance=D, rest=other)
     for letter, coefficient in ito.martingale(D).items():
         yield zero(f"no {letter} in D_ij", coefficient)
     yield equal("P", other, W / (wi * wj), chain())
-    w, sums = sp.Symbol("w"), {-2: S, -4: S**2 - 2 * inverse_pairs}  # d ln W = sum d ln w_k
-    log_drift = over_layers(-(W / w) * slope_mean / w - spread * (W / w) ** 2 / (2 * w**2), w, sums)
-    log_noise = over_layers(-(W / w) / w, w, sums)
+    w, sums = sp.Symbol("w"), {-2: S, -4: S**2 - 2 * inverse_pairs}
+    own_drift, own_noise = _layer(W / w)
+    log_drift = over_layers(own_drift / w - spread * own_noise**2 / (2 * w**2), w, sums)
+    log_noise = over_layers(own_noise / w, w, sums)
     yield equal("drift of W", W * (log_drift + spread * log_noise**2 / 2), predicted.product_drift)
 
 

@@ -70,8 +70,11 @@ def _outside(bounded: bool) -> Checks:
     """
     u, f, v = sp.symbols("u f v")  # the noise is f away from its bound, or beyond it
     slack = f if bounded else -f
-    top = ((1 + e) * W - 1).subs(W, 1 + 2 * delta + v).subs(e, -delta + slack).subs(delta, 1 / (2 + u))
-    yield coefficients_nonnegative("above the band", top)
+    half = {delta: 1 / (2 + u)}
+    top = ((1 + e) * W - 1).subs(W, 1 + 2 * delta + v).subs(e, -delta + slack)
+    parts = delta * (1 - 2 * delta) + (1 - delta) * v + slack * (1 + 2 * delta + v)
+    yield equal("above the band", top, parts)
+    yield coefficients_nonnegative("its terms", parts.subs(half))
     below = sp.expand(1 - (1 + delta) * (1 - delta - v)) + slack * W  # W = 1 - delta - v > 0
     yield equal("below the band", (1 - (1 + delta - slack) * W).subs(W, 1 - delta - v), below.subs(W, 1 - delta - v))
     yield coefficients_nonnegative("its terms", below)
@@ -87,8 +90,12 @@ def _contained() -> Checks:
     yield obeys("tangent", predicted.noise_band_lower, lambda f: [f.value - tangent])
     yield obeys("chord", predicted.noise_band_upper, lambda f: [f.value - chord])
     u = sp.Symbol("u")
-    for name, gap in (("tangent below", lower - tangent), ("chord above", chord - upper)):
-        yield coefficients_nonnegative(name, sp.cancel(gap.subs(delta, 1 / (2 + u))))
+    half = {delta: 1 / (2 + u)}
+    below, above = delta**2 / (1 + delta), delta * (1 - 2 * delta) / (1 - delta)
+    yield equal("tangent below", lower - tangent, below)
+    yield equal("chord above", chord - upper, above)
+    for gap in (below, above):
+        yield coefficients_nonnegative("both are >= 0", sp.cancel(gap.subs(half)))
 
 
 @claim(
@@ -118,8 +125,9 @@ def band(below_threshold: bool = True, adaptive: bool = True) -> Checks:
     worst = (W * (1 - number)).subs(e, delta)
     bent = -sp.diff(worst, W, 2).subs(W, inside[W])
     yield nonnegative("W (1-z) is concave in W", bent, {delta: near[delta], a: near[a]})
-    low_end = worst.subs(W, 1 - delta) - (1 - delta)
-    yield nonnegative("lower edge stays", low_end, {delta: near[delta]})
+    low_end = (1 - delta) ** 2 * (1 + delta) * delta**2 / 2
+    yield equal("from the lower edge", worst.subs(W, 1 - delta) - (1 - delta), low_end)
+    yield nonnegative("it stays", low_end, {delta: near[delta]})
     yield obeys("upper edge", predicted.worst_noisy_step, lambda f: [f.value - worst.subs(W, 1 + 2 * delta)])
     yield from _threshold(below_threshold)
     yield positive("W e^-z <= 1 + 2 delta", _upper_room, ((0, Q(1, 5)), (-1, 2), (-1, 1)))

@@ -47,13 +47,14 @@ def no_order(three_layers: bool = True) -> Checks:
     others = (depth - 1) * 2 / x
     yield obeys("sharpness", sharp, lambda f: [f.value - others - 2 * f.reader.form(x ** (depth - 1)).expr])
     yield obeys("imbalance", uneven, lambda f: [f.value - x + f.reader.form(x ** (1 - depth)).expr])
-    n = 3 if three_layers else 2
-    low, high = {"common_square": Q(3, 2), "depth": n}, {"common_square": Q(1, 2), "depth": n}
-    if three_layers:
-        high["common_square"] = Q(37, 50)
-    more = -uneven.at(**high) - uneven.at(**low)
-    yield coefficients_nonnegative("one large layer: more unbalanced", more - Q(1, 50))
-    yield coefficients_nonnegative("yet flatter", sharp.at(**low) - sharp.at(**high) - Q(1, 2))
+    n, large = (3, Q(37, 50)) if three_layers else (2, Q(1, 2))
+    values = [p.at(common_square=c, depth=n) for p in (uneven, sharp) for c in (Q(3, 2), large)]
+    yield coefficients_nonnegative("one large layer: more unbalanced", -values[1] - values[0])
+    yield coefficients_nonnegative("yet flatter", values[2] - values[3])
+    known = Q(19, 18), -Q(74347, 68450), Q(43, 6), Q(300653, 46250)
+    names = "imbalance, small", "imbalance, large", "sharpness, small", "sharpness, large"
+    for name, value, wanted in zip(names, values, known, strict=True):
+        yield equal(name, value, wanted)
     yield from _cubic_pair()
 
 
@@ -166,9 +167,10 @@ def escape(balanced: bool = True, growing: bool = True) -> Checks:
 
     yield obeys("-tau' is dt/da less its part a/s", predicted.escape_time, below)
     yield obeys("a/s of dt/da, with s - a at the end", predicted.escape_time_excess, above)
-    later = {end: a + x} if growing else {end: a - x}
-    gap = (1 / (s - end) - 1 / (s - a)).subs(later).subs(s, a + x + v if growing else a + v)
-    yield coefficients_nonnegative("s - a is smallest at the end", gap)
+    nearer = (end - a) / ((s - end) * (s - a))
+    yield equal("1/(s - end) - 1/(s - a)", 1 / (s - end) - 1 / (s - a), nearer)
+    ends = {s: a + x + v, end: a + x} if growing else {s: a + v, end: a - x}
+    yield coefficients_nonnegative("s - a is smallest at the end", nearer.subs(ends))
     yield coefficients_nonnegative("both parts are >= 0", (a / s).subs(s, a + v))
     slope_now = sp.diff(systems.square_loss(a, s) / 2, a)
     pace = 1 / flow_of(a, slope_now, {-2: 2 / a if balanced else S})

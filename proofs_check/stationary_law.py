@@ -74,7 +74,7 @@ def collapse(two_layers: bool = True, deeper: bool = True) -> Checks:
     yield obeys("power", predicted.origin_exponent, lambda f: [f.value - power])
     exponent, tail = predicted.origin_exponent, sp.fraction(sp.cancel(sp.together(v * at)))
     far = sp.Poly(tail[0], v).LC() / sp.Poly(tail[1], v).LC()  # v (ln p)' far out: both have the degree 2
-    yield equal("power far out, below -1", far, -sp.Rational(7, 2) if two_layers else -2)
+    yield equal("power far out, below -1", far, -sp.Rational(7, 2))
     yield obeys("T_c", predicted.collapse_temperature, lambda f: [exponent.at(temperature=f.value) + 1])
     margin = (predicted.collapse_temperature.expr - temperature) / (2 * temperature)
     yield equal("integrable below T_c", exponent.expr + 1, margin)
