@@ -190,6 +190,11 @@ def circle_batch(w: sp.Matrix, h: Any, sigma: Any, z: sp.Matrix) -> sp.Expr:
     return circle(w, h) + rayleigh(w, sigma * E / 2)
 
 
+def sample_batch(w: sp.Matrix, sizes: Sequence[Any], z: Sequence[Any]) -> sp.Expr:
+    """<x, w>^2/|w|^2 of one sample x_i = sizes_i z_i, z standard normal."""
+    return sp.Add(*(size * v * x for size, v, x in zip(sizes, z, w, strict=True))) ** 2 / w.dot(w)
+
+
 def gradient(loss: sp.Expr, w: Sequence[sp.Symbol]) -> sp.Matrix:
     """The column of partial derivatives."""
     return sp.Matrix([sp.diff(loss, x) for x in w])

@@ -20,6 +20,7 @@ _HOME = {
     **dict.fromkeys(("White", "Skewed"), "models.independent_noise"),
     **dict.fromkeys(("Rayleigh", "RayleighQuotient", "VonMisesFisher", "Circle"), "models.scale_invariant"),
     "Equator": "models.equator",
+    "SampleBatch": "models.sample_noise",
     **dict.fromkeys(
         ("NoNoise", "Isotropic", "Covariance", "GOEBatch", "NoisyLinearBatch", "CircleBatch"), "models.noise"
     ),

@@ -14,6 +14,7 @@ from sdetheory.models import noise as noises
 from sdetheory.models import scale_invariant as losses
 from sdetheory.models.equator import Equator
 from sdetheory.models.independent_noise import Skewed, White
+from sdetheory.models.sample_noise import SampleBatch
 
 TOLERANCE = 1e-12
 numbers = st.floats(-2, 2, allow_subnormal=False)
@@ -137,6 +138,7 @@ linear = Twin(
 circle = Twin(
     "Circle", losses.Circle, 2, 1, lambda p: losses.Circle(p[0]), lambda w, p: systems.circle(w, p[0])
 )
+nothing = Twin("NoLoss", losses.NoLoss, 3, 0, lambda p: losses.NoLoss(), lambda w, p: sp.S.Zero)
 equator = Twin(
     "Equator",
     Equator,
@@ -164,7 +166,7 @@ chain = Twin(
     lambda p: nets.scalar_chain(3, p[0]),
     lambda w, p: systems.square_loss(chain_product(w), p[0]),
 )
-MODELS = [diagonal, quotient, linear, circle, equator, net, huber, data_net, chain]
+MODELS = [diagonal, quotient, linear, circle, equator, nothing, net, huber, data_net, chain]
 
 # A batch noise is the gradient of its batch loss minus that of the loss; its last parameter is its size.
 goe_noise = Twin(
@@ -203,6 +205,23 @@ circle_noise = Twin(
     lambda w, p, z: systems.circle_batch(w, p[0], sp.Abs(p[1]), z),
     2,
 )
+positive = Twin(
+    "Rayleigh, positive",
+    losses.Rayleigh,
+    3,
+    3,
+    lambda p: losses.Rayleigh(p**2),
+    lambda w, p: systems.rayleigh(w, sp.diag(*(x**2 for x in p))),
+)
+sample_noise = Twin(
+    "SampleBatch",
+    SampleBatch,
+    3,
+    3,
+    lambda p: SampleBatch(p**2),
+    lambda w, p, z: systems.sample_batch(w, [sp.Abs(x) for x in p], list(z)),
+    3,
+)
 labels = Twin(
     "LabelNoise",
     net_noise.LabelNoise,
@@ -235,6 +254,7 @@ data_inputs = Twin("InputNoise, data", net_noise.InputNoise, 12, 13,
                    lambda w, p, z: data_loss(w, p, on_inputs=sp.Abs(p[12]) * sp.Matrix(2, 3, list(z))),
                    6)  # fmt: skip
 BATCHES = [(diagonal, goe_noise), (quotient, goe_full), (linear, linear_noise), (circle, circle_noise),
+           (positive, sample_noise),
            (net, labels), (chain, chain_labels), (chain, chain_inputs), (data_net, data_inputs)]  # fmt: skip
 
 # A noise given by its covariance: (size of the parameters, plug-in, Sigma(w, letters)).
@@ -245,6 +265,7 @@ ADDED = {
                         lambda w, p: systems.projected(w, sp.Matrix(3, 2, p) * sp.Matrix(3, 2, p).T)),
     White: (1, lambda p: White(abs(p[0])), lambda w, p: p[0] ** 2 * sp.eye(len(w))),
 }  # fmt: skip
+NOT_LINEAR = (chain_inputs, data_inputs, sample_noise)  # in the increments: no diffusion
 WRAPPERS = {Skewed}  # tested against the noise they wrap
 
 

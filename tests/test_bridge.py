@@ -26,12 +26,11 @@ from tests.bridge_twins import (
     ADDED,
     BATCHES,
     MODELS,
+    NOT_LINEAR,
     SAMPLES,
     WRAPPERS,
-    chain_inputs,
     close,
     data,
-    data_inputs,
     data_loss,
     numbers,
     states,
@@ -122,9 +121,7 @@ def test_diffusion_of_added_noise_is_a_root_of_its_covariance(cls):
     check()
 
 
-@pytest.mark.parametrize(
-    "pair", [b for b in BATCHES if b[1] is not chain_inputs and b[1] is not data_inputs], ids=str
-)
+@pytest.mark.parametrize("pair", [b for b in BATCHES if b[1] not in NOT_LINEAR], ids=str)
 def test_diffusion_of_batch_noise_is_the_batch_gradient_minus_the_mean(pair):
     model, noise = pair
 

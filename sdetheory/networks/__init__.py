@@ -16,10 +16,12 @@ from sdetheory.networks.noise import (
 )
 from sdetheory.networks.pieces import train_in_pieces
 from sdetheory.networks.record import TrainingRecord
+from sdetheory.networks.sphere import SphereRecord, train_on_sphere
 from sdetheory.networks.training import train
 
 __all__ = [
     "BatchNorm", "Data", "Dense", "Group", "Layer", "Linear", "Network", "NoiseEstimate", "Relu",
-    "SignalAndNoise", "Tanh", "TrainingRecord", "batch_gradients", "digits", "evaluate", "labelled", "mlp",
-    "noise_estimate", "per_sample_gradients", "predict", "radial_leak", "signal_and_noise", "train", "train_in_pieces",
+    "SignalAndNoise", "SphereRecord", "Tanh", "TrainingRecord", "batch_gradients", "digits", "evaluate", "labelled",
+    "mlp", "noise_estimate", "per_sample_gradients", "predict", "radial_leak", "signal_and_noise", "train",
+    "train_in_pieces", "train_on_sphere",
 ]  # fmt: skip
