@@ -16,8 +16,8 @@ The methods and what they are compared with:
 * controlled: the same paths with POWERS control variates, Stein's identities of L, L^2, L^3 (`sdetheory.stationary`),
   coefficients fitted to the run; observing and fitting are in the time. The twelve laws depend on one coordinate,
   which the loss determines, so three powers nearly solve Poisson's equation: this is where such controls are at their
-  best (for losses with a full spectrum expect factors of 2 to 4), and nothing in them needs our integrators: a peer
-  who added them to his would gain as much in variance.
+  best (with a full spectrum they leave a third to two thirds), and nothing in them needs our integrators: a peer who
+  added them to his would gain as much in variance.
 * plain, extrapolated: numpy's Euler-Maruyama, and a peer who extrapolates it himself; neither has control variates.
 The time is that of the steps; what a call costs before the first step (about two milliseconds) is in none. `complete`
 is therefore measured too: one whole call of the controlled method, from uniform directions to the estimate.
