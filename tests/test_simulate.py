@@ -58,6 +58,7 @@ def test_width_and_threads_do_not_change_a_bit(options):
 def test_chunks_slices_and_checks_do_not_change_a_bit(monkeypatch):
     reference = run()
     monkeypatch.setattr(driver, "CHUNK", 1)
+    monkeypatch.setattr(driver, "SHORT", 0)
     monkeypatch.setattr(driver, "SLICE", 1)
     monkeypatch.setattr(driver, "CHECK", 5)
     same(reference, run())

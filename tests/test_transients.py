@@ -25,7 +25,7 @@ def test_clocks_are_those_of_the_integrator():
         np.testing.assert_allclose(np.cumsum(clocks(start, times)[0]), wanted[1:], rtol=1e-10)
 
 
-@pytest.mark.parametrize("start", list(TABLE))
+@pytest.mark.parametrize("start", [1.0, 0.01, pytest.param(25.0, marks=pytest.mark.slow)])
 def test_kernel_of_strang_reproduces_the_designs_table(start):
     """d = 16, u = -.6, T = 1: errors with 4, 8 and 16 equal steps, to the table's two digits."""
     law = Transient(16, start, 1.0).law
