@@ -77,9 +77,9 @@ def _study_lines(study: dict[str, Any]) -> Iterator[str]:
     if z:
         yield f"  {len(z)} estimates of ours against exact value + the kernel's bias: largest |z| {max(z):.1f}"
     yield "\nThe peer's time over ours (peers: plain and extrapolated Euler-Maruyama in numpy)"
-    yield f"  {'case':28}" + "".join(f"{pair.replace('/', ' / '):>24}" for pair in pairs)
+    yield f"  {'case':28}" + "".join(f"{pair.replace('/', ' / '):>28}" for pair in pairs)
     for row in rows:
-        yield f"  {row['case']:28}" + "".join(f"{row['ratios'][pair]:24.3g}" for pair in pairs)
+        yield f"  {row['case']:28}" + "".join(f"{row['ratios'][pair]:28.3g}" for pair in pairs)
     if any("complete" in row for row in rows):
         yield "\nOne whole call of the controlled method from uniform directions: wall time, path-steps, relative error"
         for row in rows:
