@@ -18,7 +18,7 @@ _HOME = {
     **dict.fromkeys(("Square", "PseudoHuber"), "models.deep_linear"),
     **dict.fromkeys(("label_noise", "input_noise", "multiplicative_input_noise"), "models.deep_linear_noise"),
     **dict.fromkeys(("White", "Skewed"), "models.independent_noise"),
-    **dict.fromkeys(("Rayleigh", "RayleighQuotient", "VonMisesFisher", "Circle"), "models.scale_invariant"),
+    **dict.fromkeys(("NoLoss", "Rayleigh", "RayleighQuotient", "VonMisesFisher", "Circle"), "models.scale_invariant"),
     "Equator": "models.equator",
     "SampleBatch": "models.sample_noise",
     **dict.fromkeys(
@@ -30,7 +30,7 @@ _HOME = {
     **dict.fromkeys(("SVAG", "CoinSVAG"), "dynamics.svag"),
     "SphereSGD": "dynamics.sphere_sgd",
     **dict.fromkeys(("sharpness_flow", "edge_start", "equator_longitude"), "slow_flow"),
-    **dict.fromkeys(("White", "Skewed"), "models.independent_noise"),
+    "Antithetic": "lanes.antithetic",
 }
 _MODULES = (
     "checks", "dynamics", "evaluate", "flow", "integrators", "lanes", "models", "networks", "observables", "observers",
