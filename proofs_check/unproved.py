@@ -22,7 +22,6 @@ UNPROVED = {
         "paths is the theorem of Milstein and Talay",
     ),
     "I54": ("conjecture", "three regimes of training on the sphere with a fixed effective lr"),
-    "D36": ("unproved", "convergence of GD with the constants of Arora, Cohen, Golowich, Hu 2019"),
     "A21": ("conjecture", "weight rescaling trains faster than weight decay at equal test accuracy"),
     "A22": (
         "conjecture",
