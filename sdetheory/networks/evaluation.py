@@ -3,6 +3,7 @@
 import numpy as np
 
 from sdetheory import checks
+from sdetheory.networks.blas import one_thread
 from sdetheory.networks.data import Data
 from sdetheory.networks.network import Network, cross_entropy
 
@@ -27,4 +28,5 @@ def evaluate(net: Network, parameters: np.ndarray, data: Data) -> tuple[np.ndarr
 
 def _evaluate(net: Network, parameters: np.ndarray, data: Data) -> tuple[np.ndarray, np.ndarray]:
     bound, inputs, labels = net.checked(parameters, data.inputs, data.labels)
-    return cross_entropy(net.forward(bound, inputs)[0], labels, labels)[:2]
+    with one_thread():
+        return cross_entropy(net.forward(bound, inputs)[0], labels, labels)[:2]

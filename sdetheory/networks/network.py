@@ -9,6 +9,7 @@ import numpy as np
 
 from sdetheory import checks
 from sdetheory.networks import kernels
+from sdetheory.networks.blas import one_thread
 from sdetheory.networks.groups import Group, Slot, layer_groups, neuron_groups, normalised, slots
 from sdetheory.networks.layers import ACTIVATIONS, BatchNorm, Dense, Layer, Parameters
 from sdetheory.networks.streams import START, generator
@@ -115,20 +116,23 @@ class Network:
         """Loss (E,) of each net's batch and its exact gradient (E, P); 0 at frozen parameters."""
         bound, inputs, labels = self.checked(parameters, inputs, labels)
         out = np.zeros((len(parameters), self.size))
-        logits, caches = self.forward(bound, inputs)
-        loss, _, dy = cross_entropy(logits, labels, labels)
-        self.backward(bound, self.bind(out), caches, dy)
+        with one_thread():
+            logits, caches = self.forward(bound, inputs)
+            loss, _, dy = cross_entropy(logits, labels, labels)
+            self.backward(bound, self.bind(out), caches, dy)
         return loss, out
 
     def loss(self, parameters: np.ndarray, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Loss (E,) of each net's batch."""
         bound, inputs, labels = self.checked(parameters, inputs, labels)
-        return cross_entropy(self.forward(bound, inputs)[0], labels, labels)[0]
+        with one_thread():
+            return cross_entropy(self.forward(bound, inputs)[0], labels, labels)[0]
 
     def logits(self, parameters: np.ndarray, inputs: np.ndarray) -> np.ndarray:
         """Logits (E, B, C), normalised with the statistics of these inputs."""
         bound, inputs, _ = self.checked(parameters, inputs, None)
-        return self.forward(bound, inputs)[0]
+        with one_thread():
+            return self.forward(bound, inputs)[0]
 
     def checked(self, parameters, inputs, labels):
         """Bound parameters, inputs (1 or E, B, F) and labels (E, B) of the right shapes, or an error."""

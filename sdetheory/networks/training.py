@@ -13,11 +13,11 @@ from itertools import pairwise, repeat
 from threading import Event
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from sdetheory import checks
 from sdetheory.networks import kernels, provenance
+from sdetheory.networks.blas import one_thread
 from sdetheory.networks.data import Data
 from sdetheory.networks.groups import segment_table
 from sdetheory.networks.layers import Dense
@@ -79,7 +79,7 @@ def train(
     bar = tqdm(total=len(members) * (steps + 1), unit="net-step", disable=None if progress else True)
     parts = [slice(a, min(a + size, len(members))) for a in range(0, len(members), size)]
     # One BLAS thread each: with more, sums would depend on their number, and small products run slower.
-    with bar, threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
+    with bar, one_thread(), ThreadPoolExecutor(workers) as pool:
         try:
             list(pool.map(lambda part: run(part, parameters[part], bar.update, out), parts))
         finally:
