@@ -53,7 +53,7 @@ PARAMS: dict[str, Any] = {
     "label_noise": 0.2,
     "seed": 21,
 }
-QUICK = PARAMS | {"product": 1.5e-2, "paths": 256, "net_product": 3e-2, "net_seeds": 5}
+QUICK = PARAMS | {"product": 2e-2, "paths": 192, "net_product": 4e-2, "net_seeds": 4}
 
 SCHEDULES = {  # what is divided at the events 1 and 2
     "wd_1_2": ("weight_decay", "weight_decay"),

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.stats import chi2
 
 import sdetheory as st
+from figures.sphere_regimes import predicted_exponent
 from sdetheory.statistics import equivalent
 
 NETS = st.networks
@@ -71,15 +71,6 @@ def run_from(start, elr, ts, *, seed=0):
     return st.simulate(model, st.SphereSGD(elr), start, ts, noise=noise, seed=seed, observe=observe, width=8)
 
 
-def exponent(place, elr):
-    """E ln of the factor of a small distance to the minimum or the maximum, by quantiles of the two chi squares."""
-    square, rest = (chi2.ppf((np.arange(n) + 0.5) / n, k) for n, k in ((4000, 1), (1000, D - 2)))
-    square = square[:, None]
-    if place == "minimum":
-        return np.mean(np.log(np.abs(1 - 4 * elr * square * (1 - elr * (square + rest))))) / 2
-    return np.mean(np.log1p(2 * elr * square) - np.log1p(4 * elr**2 * square * rest) / 2)
-
-
 @pytest.mark.compiled
 @pytest.mark.claim("I54", kind="simulation")
 @pytest.mark.parametrize("elr", [0.1, 0.3, 0.7])
@@ -90,7 +81,7 @@ def test_distances_to_the_fixed_points_grow_with_the_predicted_exponents(elr):
     for place, start in (("minimum", np.eye(D)[0] + 1e-80 * draw), ("maximum", draw + 1e-80 * np.eye(D)[0])):
         run = run_from(start, elr, [0, steps])
         log = np.log(run["loss"]) / 2 if place == "minimum" else np.log(np.abs(run["first"]))
-        outcome = equivalent(np.diff(log, axis=1)[:, 0] / steps, exponent(place, elr), margin=0.01)
+        outcome = equivalent(np.diff(log, axis=1)[:, 0] / steps, predicted_exponent(place, elr, D), margin=0.01)
         assert outcome, (place, elr, outcome)
 
 
@@ -100,8 +91,8 @@ def test_the_regimes_change_where_an_exponent_changes_its_sign():
     """Below the first zero every run converges, above the second every run goes to the maximum, in between the loss
     keeps a level that grows with the effective lr and forgets the start."""
     low, high = 0.1753, 0.5004  # the zeros
-    assert exponent("minimum", low - 0.01) < 0 < exponent("minimum", low + 0.01)
-    assert exponent("maximum", high + 0.02) < 0 < exponent("maximum", high - 0.02)
+    assert predicted_exponent("minimum", low - 0.01, D) < 0 < predicted_exponent("minimum", low + 0.01, D)
+    assert predicted_exponent("maximum", high + 0.02, D) < 0 < predicted_exponent("maximum", high - 0.02, D)
     starts = np.random.default_rng(5).standard_normal((64, D))
     ts = np.arange(2000, 4001, 5)
     loss = {elr: run_from(starts, elr, ts)["loss"] for elr in (0.05, 0.15, 0.25, 0.3, 0.35, 0.6, 0.8)}
