@@ -16,11 +16,6 @@ UNPROVED = {
         "full-batch GD on networks destabilises where the effective lr times the sharpness exceeds 2, until wd "
         "is off: I25 proves it for the circle, a network has no formula for its sharpness",
     ),
-    "I46": (
-        "supported",
-        "SVAG has weak error O(1/l) at fixed lr: I45 proves the moments of a step; the passage from steps to "
-        "paths is the theorem of Milstein and Talay",
-    ),
     "I54": ("conjecture", "three regimes of training on the sphere with a fixed effective lr"),
     "A21": ("conjecture", "weight rescaling trains faster than weight decay at equal test accuracy"),
     "A22": (
