@@ -42,3 +42,18 @@ class DigitNets(NamedTuple):
     def accuracies(self, weights: np.ndarray) -> list[np.ndarray]:
         """Share of held-out digits, and of training digits, told rightly by each net, (E,) both."""
         return [networks.evaluate(self.net, weights, data)[1] for data in (self.held_out, self.training)]
+
+    def fitted(self, seeds: np.ndarray, shuffle: int, batch_size: int, **rates: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Nets fitted to shuffled labels without noise or weight decay, and the share of them each knows."""
+        wrong = self.training.shuffled_labels(shuffle)
+        run = networks.train(
+            self.net, wrong, seeds=seeds, batch_size=batch_size, record_every=rates["steps"], chunk=CHUNK // 2, **rates
+        )
+        return run.final, networks.evaluate(self.net, run.final, wrong)[1]
+
+    def with_norms_of(self, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Nets (E, P), each layer scaled to the root mean square norm it has in `starts`."""
+        for group in self.net.groups():
+            wanted = np.sqrt((group.select(starts) ** 2).sum(axis=1).mean())
+            weights = group.scaled(weights, wanted / np.linalg.norm(group.select(weights), axis=1)[:, None])
+        return weights
