@@ -1,9 +1,7 @@
-"""The driver: one compiled loop over steps for every model, noise, integrator, generator and set of
-observers.
+"""The driver: one compiled loop over steps for every model, noise, integrator, generator and set of observers.
 
-Paths go in blocks of W lanes; a chunk of blocks is one task of a thread pool.  Every lane is computed on its
-own from its address (seed, path, step), so results are bitwise independent of threads, width, chunks and of
-the other paths.
+Paths go in blocks of W lanes; a chunk of blocks is one task of a thread pool.  Every lane is computed on its own
+from its address (seed, path, step), so results are bitwise independent of threads, width, chunks and other paths.
 """
 
 import os
@@ -388,9 +386,9 @@ def _deliver(own: dict[str, np.ndarray], paths: slice, out: Record) -> None:
 
 
 def _chunk(blocks: int, cost: int, threads: int) -> int:
-    """Blocks of a task: enough to be worth a call, and several tasks a thread if there are so many."""
+    """Blocks of a task: enough to be worth a call, and some tasks a thread."""
     worth = min(SHORT // max(cost, 1), -(-blocks // (4 * threads)))
-    return max(1, min(max(CHUNK, worth), -(-blocks // threads)))
+    return min(max(CHUNK, worth), -(-blocks // threads))
 
 
 def _slices(steps: int, cost: int) -> Iterator[tuple[int, int]]:
