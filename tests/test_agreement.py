@@ -192,6 +192,7 @@ def test_refusals(call, message):
         call()
 
 
+@pytest.mark.compiled
 def test_pieces_are_the_run_in_one_go():
     """Rates (E, steps), stops across the blocks of random numbers: same bits at the stops and in the norms."""
     net, data = mlp((64, 8, 10), normalised_output=True), digits().subset(slice(0, 100))
