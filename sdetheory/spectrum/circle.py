@@ -52,9 +52,11 @@ def _coefficients(loss: Any) -> np.ndarray:
     """Complex Fourier coefficients c_k, k >= 0, of L = Re sum_k c_k e^(i k phi)."""
     if callable(loss):
         return sampled(loss)
+    if not hasattr(loss, "__len__") or len(loss) != 2:
+        raise ValueError(f"`loss` must be a function or a pair (cosines, sines): loss={loss!r}")
     pair = [checks.finite("loss", part) for part in loss]
-    if len(pair) != 2 or any(part.ndim != 1 for part in pair) or not max(part.size for part in pair):
-        raise ValueError(f"`loss` must be a function or a pair (cosines, sines): it has {len(pair)} parts")
+    if any(part.ndim != 1 for part in pair) or not max(part.size for part in pair):
+        raise ValueError("`loss` must be a function or a pair (cosines, sines) of arrays (k,), not both empty")
     coefficients = np.zeros(max(part.size for part in pair), dtype=complex)
     coefficients[: pair[0].size] += pair[0]
     coefficients[: pair[1].size] -= 1j * pair[1]

@@ -12,6 +12,16 @@ TAIL = 1e-14  # coefficients below this share of the largest value are zero
 WIDEST = 650.0  # of beta (max L - min L): a gap e^-(this) is still a double, and so are the squares of e^(half of it)
 
 
+def sampled_at(name: str, function: Any, points: np.ndarray) -> np.ndarray:
+    """A user's function at points (m,), as finite numbers (m,); a constant may come as one number."""
+    if not callable(function):
+        raise ValueError(f"`{name}` must be a function of an array: {name}={function!r}")
+    values = checks.finite(name, function(points))
+    if values.size == 1:
+        return np.full(points.shape, values.item())
+    return checks.shape(name, values, points.shape)
+
+
 def sampled(function: Callable[[np.ndarray], Any]) -> np.ndarray:
     """Complex Fourier coefficients c_k, k >= 0, of a loss Re sum_k c_k e^(i k angle).
 
@@ -20,7 +30,7 @@ def sampled(function: Callable[[np.ndarray], Any]) -> np.ndarray:
     size = 64
     while size <= FINEST:
         angles = 2 * np.pi * np.arange(size) / size
-        values = checks.finite("loss", np.broadcast_to(function(angles), angles.shape))
+        values = sampled_at("loss", function, angles)
         coefficients = np.fft.rfft(values) / size
         coefficients[1:] *= 2
         large = np.abs(coefficients) > TAIL * max(1e-300, np.abs(values).max())

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sdetheory import checks
+from sdetheory.spectrum.resolution import sampled_at
 
 Function = Callable[[np.ndarray], Any]
 MISSING = 1e-6  # share of an observable's variance that the modes kept may leave out
@@ -85,7 +86,7 @@ class Spectrum:
         return self._modes("weight", weight) / law.sum()
 
     def _values(self, name: str, function: Function) -> np.ndarray:
-        return checks.finite(name, np.broadcast_to(function(self.nodes), self.nodes.shape))
+        return sampled_at(name, function, self.nodes)
 
     def _modes(self, name: str, function: Function) -> np.ndarray:
         """(n,) coefficients on the modes, after a check that they carry the variance."""

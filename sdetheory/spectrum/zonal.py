@@ -7,7 +7,7 @@ from numpy.polynomial import Chebyshev, legendre
 from scipy import special
 
 from sdetheory import checks
-from sdetheory.spectrum.factored import Inverse, Modes, slowest
+from sdetheory.spectrum.factored import EPS, Inverse, Modes, slowest
 from sdetheory.spectrum.resolution import band, centred, sampled
 from sdetheory.spectrum.result import Function, Spectrum
 
@@ -46,6 +46,8 @@ def zonal(
     if dimension == 2 and degree > 1:
         raise ValueError(f"`degree` must be 0 or 1 for dimension=2: degree={degree}")
     count = checks.integer("count", count, least=1)
+    if not callable(loss):
+        raise ValueError(f"`loss` must be a function of an array: loss={loss!r}")
     cosines = centred(beta * sampled(lambda angle: loss(np.cos(angle))).real)
     energy = Chebyshev(cosines)
     axis = Axis(energy, dimension, degree, band(cosines) + 2 * count + energy.degree() + 12)
@@ -59,7 +61,7 @@ def zonal(
         dimension=dimension,
         inverse_temperature=beta,
         rates=values[order],
-        errors=np.concatenate([s.errors for s in sectors])[order],
+        errors=np.concatenate([s.errors for s in sectors])[order] + 4 * EPS * dimension,  # Gamma functions of it
         parities=np.repeat(parities, count)[order],
         nodes=nodes,
         weights=weights,
@@ -98,8 +100,9 @@ def _sector(axis: Axis, parity: int, count: int, nodes: np.ndarray, weights: np.
         return slowest(count, forward, basis, None, None)
     root_weights, fall = np.sqrt(weights), np.exp(-axis.energy(nodes) / 2)
     ground = root_weights * fall
-    backward = ground[:, None] * _rises(axis, nodes)[:, (1 - first) if parity else 0 :: stride]
-    inverse = Inverse(backward, root_weights, axis.size * float(fall.max()) ** 2)  # integrals lose a digit or two
+    rises, largest = _rises(axis, nodes)
+    backward = ground[:, None] * rises[:, (1 - first) if parity else 0 :: stride]
+    inverse = Inverse(backward, root_weights, np.sqrt(axis.size) * float(np.linalg.norm(ground)) * largest)
     if parity == -1:
         return slowest(count, forward, basis, None, inverse)
     unit = ground / np.linalg.norm(ground)
@@ -120,10 +123,15 @@ def _forward(axis: Axis) -> np.ndarray:
     return np.vstack([np.sqrt(weights)[:, None] * part for part in (along, across)])
 
 
-def _rises(axis: Axis, nodes: np.ndarray) -> np.ndarray:
-    """The integrals of e^(U/2) q over u, from 0, q orthonormal with the weight (1 - u^2)^(power + 1)."""
+def _rises(axis: Axis, nodes: np.ndarray) -> tuple[np.ndarray, float]:
+    """The integrals of e^(U/2) q over u, from 0, q orthonormal with the weight (1 - u^2)^(power + 1).
+
+    And the largest integrand: in high dimension q grows fast towards the poles, and the integrals lose what is
+    small beside it.
+    """
     u, weights = special.roots_legendre(3 * axis.size)
     flux = np.exp(axis.energy(u) / 2)[:, None] * polynomials(axis.size, axis.power + 1, u)
     vander = legendre.legvander(u, 2 * axis.size)
     coefficients = (vander * weights[:, None]).T @ flux * (np.arange(2 * axis.size + 1) + 0.5)[:, None]
-    return legendre.legvander(nodes, 2 * axis.size + 1) @ legendre.legint(coefficients, axis=0)
+    rises = legendre.legvander(nodes, 2 * axis.size + 1) @ legendre.legint(coefficients, axis=0)
+    return rises, float(np.abs(flux).max())
