@@ -252,8 +252,7 @@ def _draw_loss(axes: Axes, data: dict[str, np.ndarray]) -> None:
     axes.set(yscale="log", ylabel=r"$L$", ylim=(1e-2, 20))
     keys = [Line2D([], [], color=colour, linewidth=2, label=rf"$\eta\lambda={style.power(product)}$")
             for colour, product in zip(COLOURS, data["products"], strict=True)]  # fmt: skip
-    keys.append(Line2D([], [], color=style.GREY, linestyle=":", linewidth=0.9, label="weight decay off"))
-    axes.legend(handles=keys, loc="upper center", ncols=3)
+    axes.legend(handles=keys, loc="upper center", ncols=2)
 
 
 def _draw_accuracy(axes: Axes, data: dict[str, np.ndarray]) -> None:
@@ -265,14 +264,16 @@ def _draw_accuracy(axes: Axes, data: dict[str, np.ndarray]) -> None:
 def _draw_number(axes: Axes, data: dict[str, np.ndarray]) -> None:
     style.letter(axes, "c", "stability number")
     _lines(axes, data, "number")
-    axes.axhline(EDGE, **style.PREDICTED)
+    axes.axhline(EDGE, label="edge", **style.PREDICTED)
+    axes.plot([], [], color=style.GREY, linestyle=":", linewidth=0.9, label="weight decay off")
+    axes.legend(loc="upper left", ncols=2)
     axes.set(yscale="log", ylabel=r"$\frac{\eta}{1-\eta\lambda}\lambda_1(\nabla^2L(w))$", ylim=(0.1, 100))
 
 
 def _draw_share(axes: Axes, data: dict[str, np.ndarray]) -> None:
     style.letter(axes, "d", "moments below")
     judged = [_judged(data, number) for number in range(2)]
-    rows = [(judged[n]["before"], COLOURS[n], "before a burst (both products)" if n == 0 else None) for n in range(2)]
+    rows = [(judged[n]["before"], COLOURS[n], "before a burst" if n == 0 else None) for n in range(2)]
     rows.append((np.concatenate([j["others"] for j in judged]), style.GREY, "other moments"))
     rows.append((np.concatenate([j["after"].ravel() for j in judged]), style.GREEN, "weight decay off"))
     for values, colour, label in rows:
@@ -280,4 +281,4 @@ def _draw_share(axes: Axes, data: dict[str, np.ndarray]) -> None:
     axes.axvline(EDGE, **style.PREDICTED)
     axes.set(xscale="log", xlabel=r"$\frac{\eta}{1-\eta\lambda}\lambda_1(\nabla^2L(w))$", ylabel="share of moments",
              xlim=(0.1, 100))  # fmt: skip
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper left")

@@ -46,7 +46,7 @@ PARAMS: dict[str, Any] = {
     "product": 4e-3,
     "label_noise": 0.2,
     "training_digits": 1297,
-    "nets": 40,
+    "nets": 32,
     "ages": [5.0, 20.0, 80.0],
     "longest": 20.0,
     "ou_nets": 4,
