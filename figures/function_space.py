@@ -246,8 +246,8 @@ def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
                  "floor or more,"),
         at_most("schedules_meet", (after[:, 0] / after[:, 1]).max(), 1.25, "at the end at {found:.2f} floors or less."),
         at_least("weights_remember", data["cosine"][:, -1, -1].min(), 2 * np.exp(-data["time"][-1]),
-                 "(f) The cosine of the output layer with its start stays above {found:.2f}: the function forgets, "
-                 "the weights do not."),
+                 "(f) The cosine of the output layer with its start stays above {found:.2f}: the law of the labels "
+                 "forgets what these weights do not."),
     ]  # fmt: skip
 
 
@@ -366,6 +366,7 @@ def _draw_times(axes: Axes, data: dict[str, np.ndarray]) -> None:
     inset.axhline(1.0, **style.PREDICTED)
     inset.axvline(level, color=style.BLACK, linestyle=":", linewidth=0.8)
     inset.set(xscale="log", ylim=(0.5, 1.6), xlabel="level", ylabel="$p$")
+    inset.xaxis.set_minor_formatter("")
 
 
 def _draw_schedules(axes: Axes, data: dict[str, np.ndarray]) -> None:

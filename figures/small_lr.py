@@ -20,7 +20,7 @@ from figures.press.measured import near_equilibrium, standard_error
 
 CLAIMS = ("I24",)
 CAPTION = """Nets {widths[0]}-{widths[1]}-{widths[2]}, batch normalisation also on the logits, {training_digits}
-digits, label noise {label_noise}, wd {wd:g}, {net_seeds} seeds, the same starts and batches for all runs. Baseline:
+digits, label noise {label_noise}, wd {wd:.2g}, {net_seeds} seeds, the same starts and batches for all runs. Baseline:
 lr {lr:g}, lr/{factor:g}, lr/{factor:g}^2; small: lr/{factor:g} from the start; hurried: the same with the number of
 steps the baseline spends at lr; skipping: from lr to lr/{factor:g}^2 at once (these two are drawn from where they
 branch off). Dots: the last decay, to lr/{factor:g}^2. (a, b) Accuracy on {held_out_digits} held-out digits and on
