@@ -33,7 +33,7 @@ Q = sp.Rational
 @claim(
     "D5",
     "the imbalance does not order minima by sharpness: of two minima the more unbalanced one can be flatter",
-    "every depth from 3 on: exact pairs at depth 3, rational and algebraic, padded by layers 1; D6 replaces it",
+    "every depth from 3 on, every D > 0: one small layer is sharper than one large layer; exact pairs; D6 replaces it",
     "derived",
     where={"three_layers": "there are at least three layers"},
 )
@@ -47,6 +47,7 @@ def no_order(three_layers: bool = True) -> Checks:
     others = (depth - 1) * 2 / x
     yield obeys("sharpness", sharp, lambda f: [f.value - others - 2 * f.reader.form(x ** (depth - 1)).expr])
     yield obeys("imbalance", uneven, lambda f: [f.value - x + f.reader.form(x ** (1 - depth)).expr])
+    yield from _at_every_imbalance(three_layers)
     n, large = (3, Q(37, 50)) if three_layers else (2, Q(1, 2))
     values = [p.at(common_square=c, depth=n) for p in (uneven, sharp) for c in (Q(3, 2), large)]
     yield coefficients_nonnegative("one large layer: more unbalanced", -values[1] - values[0])
@@ -56,6 +57,21 @@ def no_order(three_layers: bool = True) -> Checks:
     for name, value, wanted in zip(names, values, known, strict=True):
         yield equal(name, value, wanted)
     yield from _cubic_pair()
+
+
+def _at_every_imbalance(three_layers: bool) -> Checks:
+    """With D = +-(x - x^(1-d)), dS/dD = D h(x) on both sides of x = 1, and h rises in x: S is larger on the
+    side x > 1 (one small layer) at every D.
+    """
+    x, power, more = common_square, sp.Symbol("x^d"), sp.Symbol("more")
+    D = Derivation({x: 1, power: depth * power / x})
+    gap, total = x - x / power, power / x + (depth - 1) / x
+    h = (depth - 1) * power**2 / (x**3 * (power + depth - 1))
+    yield equal("dS/dD", D(total) / D(gap), gap * h)
+    yield equal("dD/dx > 0", D(gap), 1 + (depth - 1) / power)
+    rises = ((depth - 3) * power + (2 * depth - 3) * (depth - 1)) / (power + depth - 1)
+    yield equal("x h'/h", x * D(h) / h, rises)
+    yield coefficients_nonnegative("h rises", rises.subs(depth, 3 + more if three_layers else 2))
 
 
 def _cubic_pair() -> Checks:
@@ -107,7 +123,7 @@ def reduction(same_slope: bool = True, no_decay: bool = True) -> Checks:
 @claim(
     "D44",
     "near a minimum of (1/2)(W-s)^2 the flow has the rate s^2 S = sharpness >= d s^(2 - 2/d): flat is slow",
-    "every depth; equality iff balanced; two layers: sqrt(D^2 + 4 s^2)",
+    "every depth; equality iff balanced; two layers: sqrt(D^2 + 4 s^2); far from it the kernel P'(m) rises with m",
     "derived",
     given=["the non-zero eigenvalue of n n^T is |n|^2", "D17: S >= d W^(-2/d), equality iff balanced"],
 )
@@ -128,6 +144,9 @@ def local_speed(minimum: bool = True, balanced: bool = True) -> Checks:
         return [f.value - rate.subs(S, depth * inverse if balanced else S)]
 
     yield obeys("balanced", predicted.slowest_local_rate, slowest)
+    pairs = predicted.inverse_pairs
+    growth = Derivation({W: W * S / 2, S: -(S**2 - 2 * pairs)})  # d/dm: W^2 = P, sum z^-2 = S^2 - 2 e_2
+    yield equal("P''(m)", growth(W**2 * S), predicted.kernel_growth)
     s, D = two_layers.two_layer_target, two_layers.imbalance
     of_two = predicted.local_rate.at(target=s, inverse_squares=wi**-2 + wj**-2)
     yield obeys(

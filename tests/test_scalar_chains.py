@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from sdetheory.predictions import scalar_chains
 
 squares = arrays(float, st.integers(2, 6), elements=st.floats(0.05, 4.0))
-weights = arrays(float, st.integers(2, 5), elements=st.floats(-2.0, 2.0).filter(lambda x: abs(x) > 0.05))
+weights = arrays(float, st.integers(2, 4), elements=st.floats(0.4, 1.6) | st.floats(-1.6, -0.4))
 
 
 def others(layers):
@@ -18,11 +18,10 @@ def others(layers):
     return np.array([np.delete(layers, i).prod() for i in range(layers.size)])
 
 
-def flow(layers, target, time, loss_slope=None):
-    """Gradient flow of a scalar chain, integrated by an adaptive method of order 8."""
-    slope = loss_slope or (lambda whole: whole - target)
+def flow(layers, target, time):
+    """Gradient flow of a scalar chain, integrated by an adaptive method for stiff and other equations."""
     solution = scipy.integrate.solve_ivp(
-        lambda t, w: -slope(w.prod()) * others(w), (0, time), layers, method="DOP853", rtol=1e-11, atol=1e-13
+        lambda t, w: (target - w.prod()) * others(w), (0, time), layers, method="LSODA", rtol=1e-11, atol=1e-12
     )
     return solution.y[:, -1]
 
@@ -34,7 +33,7 @@ def hessian(layers, target):
 
 
 @pytest.mark.claim("D43", kind="simulation")
-@given(weights, st.floats(0.3, 2.0))
+@given(weights, st.floats(0.5, 1.5))
 @example(np.array([0.3, -1.2, 0.9]), 1.0)  # from W < 0: the smallest layer changes its sign
 @example(np.array([0.4, 0.4, 0.4]), 1.0)
 def test_the_flow_ends_where_the_reduction_says(layers, target):
@@ -44,10 +43,10 @@ def test_the_flow_ends_where_the_reduction_says(layers, target):
     gaps = layers[:, None] ** 2 - layers**2
     assert np.isclose(end.prod(), target, rtol=1e-12), (end, target)
     assert np.allclose(end[:, None] ** 2 - end**2, gaps, rtol=1e-9, atol=1e-12), (end, gaps)
-    slowest = (target**2 / end**2).sum()
-    start = abs(layers.prod())
-    moved = flow(layers, target, 40 / slowest + 40 / min(1.0, start + np.prod(np.sqrt(size[1:] - size[0]))))
-    assert np.allclose(moved, end, rtol=1e-5, atol=1e-5), (moved, end)
+    rate = scalar_chains.guaranteed_rate(layers, target)
+    assume(rate > 0.03)  # shorter than a time of 700
+    moved = flow(layers, target, 20 / rate)
+    assert np.allclose(moved, end, rtol=1e-6, atol=1e-6), (moved, end)
 
 
 @pytest.mark.claim("D43", kind="property")
@@ -63,6 +62,29 @@ def test_rates_of_squares_and_of_the_product(layers, slope):
     known = {"end_to_end": whole, "inverse_squares": (layers**-2).sum(), "slope": slope}
     product_rate = (ahead.prod() - behind.prod()) / (2 * step)
     assert np.isclose(product_rate, scalar_chains.end_to_end_rate(**known), rtol=1e-5, atol=1e-6), product_rate
+
+
+@pytest.mark.claim("D44", kind="simulation")
+@given(weights, st.floats(0.5, 1.5), st.floats(0.05, 1.0))
+@example(np.array([0.3, -1.2, 0.9]), 1.0, 0.5)
+def test_the_loss_falls_at_least_at_the_guaranteed_rate(layers, target, fraction):
+    size = np.sort(layers**2)
+    assume(layers.prod() > 0 or size[1] - size[0] > 0.05)
+    rate = scalar_chains.guaranteed_rate(layers, target)
+    assert rate > 0, rate
+    time = fraction * 3 / (target**2 / scalar_chains.chain_endpoint(layers, target) ** 2).sum()
+    now = abs(flow(layers, target, time).prod() - target)
+    assert now <= abs(layers.prod() - target) * np.exp(-rate * time) * (1 + 1e-7) + 1e-10, (now, rate, time)
+
+
+@pytest.mark.claim("D44", kind="property")
+@given(squares)
+def test_the_kernel_rises_with_the_smallest_square(z):
+    step, kernel = 1e-6, lambda z: z.prod() * (1 / z).sum()
+    measured = (kernel(z + step) - kernel(z - step)) / (2 * step)
+    pairs = ((1 / z).sum() ** 2 - (z**-2).sum()) / 2
+    predicted = scalar_chains.kernel_growth(end_to_end=np.sqrt(z.prod()), inverse_pairs=pairs)
+    assert np.isclose(measured, predicted, rtol=1e-5, atol=1e-6), (measured, predicted)
 
 
 @pytest.mark.parametrize(("layers", "target"), [([-1.0, 1.0, 2.0], 1.0), ([0.0, 0.0, 2.0], 1.0)])
@@ -97,12 +119,12 @@ def test_the_flow_approaches_the_minimum_at_the_local_rate():
 @pytest.mark.claim("D5", kind="property")
 @given(st.floats(1.05, 4.0), st.integers(3, 8))
 @example(1.5, 3)
-def test_one_small_layer_is_sharper_than_one_large_layer_of_more_imbalance(common, depth):
+def test_one_small_layer_is_sharper_than_one_large_layer_of_the_same_imbalance(common, depth):
     imbalance = scalar_chains.imbalance_of_equal_layers(common_square=common, depth=depth)
-    low, high = 1e-3, 1.0  # common square of the other pattern: one large layer, imbalance a little larger
+    low, high = 1e-3, 1.0  # common square of the other pattern: one large layer, the same imbalance
     for _ in range(100):
         middle = (low + high) / 2
-        less = -scalar_chains.imbalance_of_equal_layers(common_square=middle, depth=depth) < imbalance * 1.001
+        less = -scalar_chains.imbalance_of_equal_layers(common_square=middle, depth=depth) < imbalance
         low, high = (low, middle) if less else (middle, high)
     sharp, flat = (
         scalar_chains.sharpness_of_equal_layers(common_square=x, depth=depth) for x in (common, low)

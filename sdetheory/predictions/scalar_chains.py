@@ -21,10 +21,12 @@ QUANTITIES = (
     Quantity("strength", "1", "end to end product now", "a", "positive"),
     Quantity("strength0", "1", "end to end product at t = 0", "a_0", "positive"),
     Quantity("inverse_squares", "1/w^2", "S, the sum of 1/w_i^2 over the layers", "S", "positive"),
+    Quantity("inverse_pairs", "1/w^4", "e_2, the sum of 1/(w_i w_j)^2 over pairs of layers", "e_2",
+    "nonnegative"),
     Quantity("end_to_end", "y", "product W of all layers", "W"),
     Quantity("slope", "loss/y", "dl/dW at the end to end product, for any loss", "g"),
-)
-depth, common_square, target, strength, strength0, inverse_squares, end_to_end, slope = (
+)  # fmt: skip
+depth, common_square, target, strength, strength0, inverse_squares, inverse_pairs, end_to_end, slope = (
     q.symbol for q in QUANTITIES
 )
 _SAXE = "Saxe, McClelland, Ganguli 2014"
@@ -50,6 +52,10 @@ end_to_end_rate = _prediction(
     "end_to_end_rate", "rate of change of the end to end product, -P'(m) g: any depth and loss",
     -(end_to_end**2) * inverse_squares * slope, "loss*y/w^2", "conservation of w_i^2 - w_j^2",
     latex_name=r"\tfrac{dW}{dt}",
+)  # fmt: skip
+kernel_growth = _prediction(
+    "kernel_growth", "dP'(m)/dm of the kernel P'(m) = W^2 S: never negative, the flow speeds up as squares grow",
+    2 * end_to_end**2 * inverse_pairs, "y^2/w^4", "derived", latex_name=r"P''(m)",
 )  # fmt: skip
 local_rate = _prediction(
     "local_rate", "rate at which W - s falls near a minimum of (1/2)(W - s)^2: its largest Hessian eigenvalue",
@@ -115,6 +121,21 @@ def chain_endpoint(layers: Any, target: float = 1.0) -> np.ndarray:
     np.put_along_axis(signs, smallest, turned, -1)
     gaps = layers**2 - squares[..., :1]
     return signs * np.sqrt(_lowest_square(gaps, 2 * np.log(target))[..., None] + gaps)
+
+
+def guaranteed_rate(layers: Any, target: float = 1.0) -> np.ndarray:
+    """A rate r with |W(t) - target| <= |W(0) - target| e^(-r t) along the flow of (1/2)(W - target)^2.
+
+    `layers` has shape (..., d). The kernel P'(m) is smallest at the smallest m of the path: at the start when
+    0 <= W < target, at the end when W > target, and at m = 0, where it is the product of the gaps of the
+    other layers to the smallest one, when W < 0. ValueError where the flow ends in a saddle.
+    """
+    layers = np.asarray(layers, dtype=float)
+    end, whole = chain_endpoint(layers, target), layers.prod(axis=-1)
+    squares = layers**2 - np.where(whole < 0, (layers**2).min(axis=-1), 0.0)[..., None]
+    lowest = np.where((whole >= target)[..., None], end**2, squares)
+    others = [np.delete(lowest, i, axis=-1).prod(axis=-1) for i in range(layers.shape[-1])]
+    return np.asarray(np.sum(others, axis=0))
 
 
 def _lowest_square(gaps: np.ndarray, log_product: float) -> np.ndarray:
