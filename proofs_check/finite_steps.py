@@ -7,6 +7,7 @@ from proofs_check.against import equal, obeys
 from proofs_check.face import Face
 from proofs_check.judge import given, zero
 from proofs_check.normalised import HALF, LLA, SMD, Checks, claim, g, norm_map, product, w
+from proofs_check.samples import sample_factors
 from proofs_check.systems import R, sgd_step, weight_decay_sde
 from proofs_check.vectors import Gram
 from sdetheory.predictions import edge_of_stability, stationary_moments
@@ -25,10 +26,10 @@ from sdetheory.predictions.intrinsic_lr import (
 @claim(
     "I25",
     "GD with weight decay on h x^2/(x^2+y^2): the ray x = 0 is unstable once y^2 < lr h/(1 - lr wd)",
-    "exact multiplier of x/y, exact threshold, exact number of steps to it on the ray",
+    "exact multiplier of x/y, exact threshold, exact number of steps to it on the ray; also of single samples",
     LLA + ", toy example; " + "derived",
 )
-def circle_stability(homogeneous: bool = True) -> Checks:
+def circle_stability(homogeneous: bool = True, common_minimum: bool = True) -> Checks:
     """The multiplier of x/y at x = 0 is 1 - 2 lr h/((1 - lr wd) y^2); it is -1 at the threshold."""
     z, h = systems.column("w", 2), predicted.height
     loss = systems.circle(z, h) if homogeneous else h * z[0] ** 2
@@ -47,6 +48,7 @@ def circle_stability(homogeneous: bool = True) -> Checks:
         lambda f: [f.rate(start) * 2 * f.companions[0] + 1 / start, f.at(squared_norm0=threshold)],
         companions=[sp.log(1 - product)],
     )
+    yield from sample_factors(common_minimum)
 
 
 @claim(

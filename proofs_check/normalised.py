@@ -23,6 +23,7 @@ MEANINGS = {
     "continuous_norm": "|W| does not jump when lr does",
     "same_product": "lr*wd is the same",
     "same_gamma": "gamma is the same at the start",
+    "common_minimum": "samples have no component along the common minimum",
 }
 claim = partial(_claim, where=MEANINGS)
 LLA = "Li, Lyu, Arora 2020"

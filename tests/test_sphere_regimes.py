@@ -5,7 +5,8 @@ import pytest
 
 import sdetheory as st
 from figures.sphere_regimes import predicted_exponent
-from sdetheory.statistics import equivalent
+from sdetheory.predictions import edge_of_stability as theory
+from sdetheory.statistics import equivalent, mean_test
 
 NETS = st.networks
 D = 6
@@ -90,7 +91,7 @@ def test_distances_to_the_fixed_points_grow_with_the_predicted_exponents(elr):
 def test_the_regimes_change_where_an_exponent_changes_its_sign():
     """Below the first zero every run converges, above the second every run goes to the maximum, in between the loss
     keeps a level that grows with the effective lr and forgets the start."""
-    low, high = 0.1753, 0.5004  # the zeros
+    low, high = 0.1756, 0.5022  # the zeros
     assert predicted_exponent("minimum", low - 0.01, D) < 0 < predicted_exponent("minimum", low + 0.01, D)
     assert predicted_exponent("maximum", high + 0.02, D) < 0 < predicted_exponent("maximum", high - 0.02, D)
     starts = np.random.default_rng(5).standard_normal((64, D))
@@ -103,3 +104,16 @@ def test_the_regimes_change_where_an_exponent_changes_its_sign():
     near, far = np.eye(D)[0] + 0.01 * starts, starts * A + 0.01 * np.eye(D)[0]
     means = [run_from(start, 0.3, ts, seed=9)["loss"].mean(axis=1) for start in (near, far)]
     assert abs(np.diff([m.mean() for m in means])[0]) < 5 * np.hypot(*(m.std() / 8 for m in means)), means
+
+
+@pytest.mark.compiled
+@pytest.mark.claim("I25", kind="simulation")
+def test_the_mean_squared_distance_stays_at_the_mean_square_edge():
+    """One step next to the minimum: at effective lr 1/(d + 1) the mean squared factor is 1; detectable: 0.05."""
+    draw = np.random.default_rng(4).standard_normal((40000, D)) * A
+    draw /= np.linalg.norm(draw, axis=1, keepdims=True)
+    edge = theory.sample_mean_square_edge(sample_variance=1.0, dimension=D)
+    loss = run_from(np.eye(D)[0] + 1e-9 * draw, edge, [0, 1])["loss"]
+    outcome = mean_test(loss[:, 1] / loss[:, 0], 1.0, detectable=0.05)
+    assert outcome, outcome
+    assert np.isclose(edge, 1 / 7) and edge < 0.1756, edge
