@@ -111,7 +111,7 @@ def compute(params: dict[str, Any]) -> dict[str, np.ndarray]:
     runs += [(valley, product, True) for valley in VALLEYS[:2] for product in params["sgd_products"]]
     rows = [row for number, run in enumerate(runs)
             for row in _rows(params | {"seed": params["seed"] + 2 * number}, *run)]  # fmt: skip
-    fine = np.geomspace(0.2, 2e-5, 41)
+    fine = np.geomspace(0.2, 2e-5, 31)
     loss = lambda u: params["mean"] / 2 * u * u
     exact = [zonal(loss, _beta(p), dimension=3, degree=1, count=2).rates[0] for p in fine]
     limits = [[_predicted(params, *curve, p) for p in fine[fine > 1e-4]] for curve in CURVES]

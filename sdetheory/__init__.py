@@ -34,7 +34,7 @@ _HOME = {
 }
 _MODULES = (
     "checks", "dynamics", "evaluate", "flow", "integrators", "lanes", "models", "networks", "observables", "observers",
-    "predictions", "stationary", "statistics",
+    "predictions", "spectrum", "stationary", "statistics",
 )  # fmt: skip
 __all__ = [*_HOME, *_MODULES]
 
