@@ -67,6 +67,7 @@ def means(model, beta, w, mass, powers=4, wrong=1.0):
     return values @ law / (np.abs(values) @ law)
 
 
+@pytest.mark.claim("I57", kind="property")
 @given(d=some.integers(2, 40), kappa=some.floats(0.5, 20), scale=some.floats(0.2, 3), bingham=some.booleans())
 @example(d=2, kappa=1.0, scale=1.0, bingham=True)
 @settings(max_examples=15)
@@ -81,6 +82,7 @@ def test_the_identity_is_zero_under_the_exact_laws(d, kappa, scale, bingham):
     assert np.abs(wrong[0]) > 1e-3, wrong
 
 
+@pytest.mark.claim("I57", kind="property")
 @given(a=arrays(np.float64, (3, 3), elements=some.floats(-2, 2)), beta=some.floats(0.1, 3))
 @example(a=np.zeros((3, 3)), beta=1.0)
 @settings(max_examples=10)
@@ -154,6 +156,7 @@ AFTER = 6.0 / (LR * WEIGHT_DECAY)
 
 
 @pytest.mark.compiled
+@pytest.mark.claim("I57", kind="simulation")
 def test_von_mises_fisher_mean_and_the_variance_left():
     """kappa = 2.6, d = 5: the controls leave less than a thousandth of the variance, and the estimate is right."""
     axis, d = np.ones(5) / np.sqrt(5.0), 5
@@ -197,6 +200,7 @@ def test_functions_that_are_not_the_loss_and_the_honest_limit():
 
 
 @pytest.mark.compiled
+@pytest.mark.claim("I57", kind="simulation")
 def test_deviations_tell_a_run_that_is_not_at_equilibrium():
     """Averaged from the uniform start on, or with a temperature 60 % off, the identity is not zero."""
     axis, d = np.eye(3)[0], 3
