@@ -29,7 +29,7 @@ of the first point (symbols), for that loss (h = {slope_height:g}), for the same
 {tilt:g}), and for the Rayleigh quotient -h w_1^2/|w|^2 in three dimensions; dashed: the Eyring-Kramers formula of
 each. (c) At lr wd = {shown_product:g}, h = {shown_height:g}: autocorrelation of the loss and of the coordinate along
 the minima; circles: the SDE; grey: the relaxation of gamma. (d) Density of the angle at the time marked in (c),
-started in the right well: histogram of the SDE, lines: solver; dashed: stationary."""
+started in one well: histogram of the SDE, lines: solver; dashed: stationary."""
 
 PARAMS: dict[str, Any] = {
     "heights": [0.03, 0.1, 0.3],
@@ -220,7 +220,7 @@ def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
         at_most("odd_between_bounds", max(np.max(data["lower"] / data["odd"]), np.max(data["odd"] / data["upper"])),
                 1 + 1e-9, "the odd gap nowhere outside its proved bounds;"),
         at_most("odd_is_kramers", np.abs(data["odd"] / data["kramers"] - 1)[low].max(), 0.3,
-                f"below 1e-2 Kramers' rate holds within {{found:.0%}}, at the last point within "
+                f"where it is below 1e-2, Kramers' rate holds within {{found:.0%}}, at the last point within "
                 f"{np.abs(data['odd'] / data['kramers'] - 1)[:, -1].min():.1%}, down to a gap of "
                 f"{data['odd'].min():.0e} lr wd."),
         at_most("sde_rates", z[~sgd].max(), 4.5,

@@ -23,7 +23,7 @@ Q = sp.Rational
     "derived; exponent as in Li, Wang, Wang 2024, introduction",
     given=[
         "the slowest odd function has one sign on each half circle (Sturm)",
-        "Rayleigh's quotient bounds a gap from above",
+        "Rayleigh's quotient bounds a gap from above; Cauchy-Schwarz: (int T e^-U)^2 <= F(top) int T^2 e^-U",
         "int_0^pi e^(x cos t) dt = pi I_0(x), and I_0(x) e^-x sqrt(2 pi x) -> 1",
     ],
     where={
