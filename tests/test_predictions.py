@@ -57,6 +57,7 @@ def inputs(p, rng=None):
     for name, low in (
         ("dimension", 3.0),
         ("refinement", 3.0),
+        ("closeness", 1.5),
         ("depth", 3.0),
         ("factor", 4.0),
         ("two_layer_target", 1.5),
