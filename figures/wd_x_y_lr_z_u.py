@@ -182,8 +182,8 @@ def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
     net_law = max(np.abs(nets[n] / data[f"net_{n}_law"] - 1).max() for n in SCHEDULES)
     return [
         near("lr_division_jumps", jump, factor, 0.04 * factor,
-             "(a) A division of lr lowers the effective lr by {found:.2f} at once,"),
-        near("wd_division_does_not", glide, 1.0, 0.1, "one of weight decay by {found:.2f}."),
+             "(a) A division of lr lowers the effective lr at once by the factor {found:.2f},"),
+        near("wd_division_does_not", glide, 1.0, 0.1, "one of weight decay by {found:.2f}: not at all."),
         at_most("sde_follows", _worst(data, "sde"), 0.04,
                 "gamma of the SDE follows the closed form within {found:.1%},"),
         at_most("sgd_follows", _worst(data, "sgd"), 0.08, "that of SGD within {found:.1%}."),
