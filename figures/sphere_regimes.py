@@ -206,8 +206,8 @@ def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
         near("first_zero", low, 0.1756, 0.002, "they vanish at effective lr {found:.3f}"),
         near("second_zero", high, 0.502, 0.005, "and {found:.3f}."),
         at_most("regimes_lie_between_the_zeros", unlike.max(initial=0.0), 0.35,
-                f"(a) The regimes change in {_borders(speeds, found)}; {(wanted != found).sum()} of {len(speeds)} are on "
-                "the wrong side of a zero (farthest: {found:.2f} in ln of the effective lr);"),
+                f"(a) The regimes change in {_borders(speeds, found)}; {(wanted != found).sum()} of {len(speeds)} are "
+                "on the wrong side of a zero (farthest: {found:.2f} in ln of the effective lr);"),
         at_least("starts_agree", np.median(agree), 0.95,
                  "the median share of starts in the regime shown is {found:.0%}."),
         at_most("network_regimes_in_order", np.abs(np.diff(net_found) < 0).sum(), 0,
