@@ -41,8 +41,15 @@ def hessian_product(net: Network, parameters: np.ndarray, directions: np.ndarray
     that near. 0 at frozen parameters.
     """
     checks.shape("directions", directions, np.shape(parameters))
+    return _difference(net, parameters, directions, data, _steps(net, parameters))
+
+
+def _difference(
+    net: Network, parameters: np.ndarray, directions: np.ndarray, data: Data, steps: np.ndarray
+) -> np.ndarray:
+    """The central difference with steps (E,)."""
     length = np.linalg.norm(directions, axis=1, keepdims=True)
-    shift = _steps(net, parameters)[:, None] / np.where(length > 0, length, 1.0)
+    shift = steps[:, None] / np.where(length > 0, length, 1.0)
     moved = np.concatenate([parameters + shift * directions, parameters - shift * directions])
     gradients = np.concatenate([
         net.gradient(moved[a : a + _TOGETHER], data.inputs, data.labels)[1]
@@ -79,8 +86,9 @@ def sharpness(
         start = start / np.linalg.norm(start, axis=1, keepdims=True) + _wave(net)
     checks.shape("start", start, parameters.shape)
     checks.integer("most", most, 1)
+    steps = _steps(net, parameters)
     return lanczos(
-        lambda v: hessian_product(net, parameters, v, data), start, checks.positive("tolerance", tolerance), most
+        lambda v: _difference(net, parameters, v, data, steps), start, checks.positive("tolerance", tolerance), most
     )
 
 
