@@ -49,6 +49,19 @@ def test_products_are_those_of_the_explicit_hessian(directions):
         assert error < 1e-7, f"relative error {error:.1e}"
 
 
+def test_frozen_parameters_are_left_out():
+    """The Hessian of the trainable parameters alone, whatever the direction or the first vectors do elsewhere."""
+    net = mlp((3, 4, 3), activation="tanh", frozen_output=True)
+    w, free = net.start([4]), slice(0, 12)
+    H = explicit(net, w[0], DATA)[free, free]
+    product = hessian_product(net, w, np.ones_like(w), DATA)
+    assert (product[:, 12:] == 0).all()
+    assert np.allclose(product[0, free], H.sum(axis=1), rtol=1e-7, atol=1e-7 * np.abs(H).max())
+    value, vector = sharpness(net, w, DATA, start=np.ones_like(w), tolerance=1e-6)
+    assert value[0] == pytest.approx(np.linalg.eigvalsh((H + H.T) / 2)[-1], rel=1e-7)
+    assert (vector[:, 12:] == 0).all()
+
+
 def test_a_zero_direction_gives_zero():
     assert (hessian_product(NET, PARAMETERS, np.zeros_like(PARAMETERS), DATA) == 0).all()
 

@@ -38,10 +38,10 @@ def hessian_product(net: Network, parameters: np.ndarray, directions: np.ndarray
 
     A central difference of exact gradients, its step 6e-6 of the smallest norm among the neurons' weights:
     relative error about 1e-9 for smooth activations; with rectifiers it is the curvature between two points
-    that near. 0 at frozen parameters.
+    that near. Frozen parameters stay: the product ignores the direction there and is 0 there.
     """
     checks.shape("directions", directions, np.shape(parameters))
-    return _difference(net, parameters, directions, data, _steps(net, parameters))
+    return _difference(net, parameters, directions * _trainable(net), data, _steps(net, parameters))
 
 
 def _difference(
@@ -87,17 +87,22 @@ def sharpness(
     checks.shape("start", start, parameters.shape)
     checks.integer("most", most, 1)
     steps = _steps(net, parameters)
-    return lanczos(
-        lambda v: _difference(net, parameters, v, data, steps), start, checks.positive("tolerance", tolerance), most
-    )
+    product = lambda v: _difference(net, parameters, v, data, steps)
+    return lanczos(product, start * _trainable(net), checks.positive("tolerance", tolerance), most)
+
+
+def _trainable(net: Network) -> np.ndarray:
+    """1 at trainable parameters, 0 at frozen ones, (P,)."""
+    out = np.zeros(net.size)
+    for group in net.groups():
+        for a, b in group.segments if not group.frozen else ():
+            out[a:b] = 1.0
+    return out
 
 
 def _wave(net: Network) -> np.ndarray:
     """A fixed unit vector (P,) along every trainable parameter, in no special direction."""
-    wave = np.zeros(net.size)
-    for group in net.groups():
-        for a, b in group.segments if not group.frozen else ():
-            wave[a:b] = np.cos(np.arange(a, b) ** 1.5)
+    wave = _trainable(net) * np.cos(np.arange(net.size) ** 1.5)
     return wave / np.linalg.norm(wave)
 
 
