@@ -10,7 +10,7 @@ from functools import partial
 
 import sympy as sp
 
-from proofs_check.against import Residuals, obeys
+from proofs_check.against import Residuals, equal, obeys
 from proofs_check.face import Face
 from proofs_check.inequalities import coefficients_nonnegative
 from proofs_check.judge import given, zero
@@ -206,13 +206,17 @@ def loss_decay(balanced: bool = True, square: bool = True, smallest_value: bool 
     yield from vanish("share of one layer", moved + trace(E.T @ P @ E @ Q_))
     least, more, m, x, y = sp.symbols("least more m x y")
     sign = 1 if smallest_value else -1
-    yield coefficients_nonnegative("one factor more", (least + more) * (m + sign * x) - least * m)
+    grown = (least + more) * (m + sign * x) - least * m
+    yield equal("one factor more: grows by", grown, more * m + (least + more) * x)
     for count in (2, 3, 4):
         p, q = m + x, m + y if square else sp.S.Zero
         speed = sum(p ** (count - j) * q ** (j - 1) for j in range(1, count + 1))
-        yield coefficients_nonnegative(f"speed of a mode, {count} layers", sp.expand(speed - count * m ** (count - 1)))
-        alone = p ** (count - 1)  # q = 0: the first share alone
-        yield coefficients_nonnegative(f"mode of one side, {count} layers", sp.expand(alone - m ** (count - 1)))
+        excess = sp.expand(speed - count * m ** (count - 1))
+        yield coefficients_nonnegative(f"speed of a mode, {count} layers", excess)
+        yield zero(f"slowest mode, {count} layers", excess.subs({x: 0, y: 0}))
+        alone = sp.expand(p ** (count - 1) - m ** (count - 1))  # q = 0: the first share alone
+        yield coefficients_nonnegative(f"mode of one side, {count} layers", alone)
+        yield zero(f"slowest mode of one side, {count} layers", alone.subs(x, 0))
 
     def residual(count: sp.Expr) -> Residuals:
         return lambda f: [f.value - 2 * count * smallest**2 * f.reader.form(smallest ** (-2 / depth)).expr]

@@ -8,7 +8,6 @@ import sympy as sp
 from proofs_check import systems
 from proofs_check.against import equal, obeys
 from proofs_check.field import Derivation
-from proofs_check.inequalities import coefficients_nonnegative
 from proofs_check.judge import given, zero
 from proofs_check.layers import Checks
 from proofs_check.registry import claim as _claim
@@ -181,7 +180,8 @@ def _means() -> Checks:
 def _attained() -> Checks:
     """Balanced: the eigenvalues are sums of N products of N - 1 factors sigma^(2/N) (D33), largest at sigma_1."""
     share, more, p, x = sp.symbols("share more p x")
-    yield coefficients_nonnegative("one factor more", (share + more) * (p + x) - share * p)
+    grown = (share + more) * (p + x) - share * p
+    yield equal("one factor more: grows by", grown, more * p + (share + more) * x)
 
 
 @claim(

@@ -6,7 +6,6 @@ import sympy as sp
 
 from proofs_check.against import equal, obeys
 from proofs_check.bounds import flatter
-from proofs_check.inequalities import coefficients_nonnegative
 from proofs_check.judge import given
 from proofs_check.layers import Checks, chain, other, wi, wj
 from proofs_check.registry import claim as _claim
@@ -42,10 +41,10 @@ def flow_solution_gets_flatter(small_step: bool = True, sorted_layers: bool = Tr
     yield equal("one step (D9)", after, gap * (1 - push / (zi * zj)), modulo)
     a, b, slack = sp.symbols("a b slack")
     square = z1 * z2 - slack if small_step else z1 * z2 + slack  # lr^2 g^2 W^2
-    factor = 1 - square / ((z1 + a) * (z2 + b))
-    yield coefficients_nonnegative("no gap changes its sign", sp.factor(factor))
-    size = sp.Symbol("size")
-    yield coefficients_nonnegative("no gap grows", size**2 / (zi * zj))
+    larger = (z1 + a) * (z2 + b)  # z_i z_j of any other pair
+    kept = sp.expand((1 - square / larger) * larger)
+    yield equal("no gap changes its sign: k z_i z_j", sp.cancel(kept), slack + a * z2 + b * z1 + a * b)
+    yield equal("no gap grows: 1 - k is a square", push / (zi * zj), (lr * slope * W / (wi * wj)) ** 2, modulo)
     yield obeys(
         "smallest factor",
         predicted.least_imbalance_factor,

@@ -58,7 +58,10 @@ def accelerated(imbalance: bool = True, nth_positive: bool = True, bounded_below
     lam, bar = least_positive, most_negative
     square = x * (x - (lam - bar + lam * bar / x))
     yield equal("sigma_n^2(W) <=", square, (x - lam) * (x + bar))
-    yield coefficients_nonnegative("increasing from lam_+ on", _increase())
+    y, h = sp.symbols("y h")
+    value = lambda z: (z - lam) * (z + bar)
+    grown = sp.expand(value(lam + y + h) - value(lam + y))
+    yield equal("increasing from lam_+ on", grown, h * (2 * y + h + lam + bar))
     yield obeys(
         "layer", predicted.layer_bound, lambda f: [(f.value - lam) * (f.value + bar) - singular_value**2]
     )
@@ -114,14 +117,6 @@ def _schur_complement() -> Checks:
     imbalance = a.T @ (A - V1 @ V1.T) @ a - a.T @ V1 @ V2.T @ b - b.T @ V2 @ V1.T @ a - b.T @ V2 @ V2.T @ b
     square = (V1.T @ a + V2.T @ b).T @ (V1.T @ a + V2.T @ b)
     yield from vanish("S <= A: A less D is a square", a.T @ A @ a - imbalance - square)
-
-
-def _increase() -> sp.Expr:
-    """(x - lam_+)(x + lam_-) at lam_+ + y + h less that at lam_+ + y."""
-    y, h = sp.symbols("y h")
-    lam, bar = least_positive, most_negative
-    value = lambda z: (z - lam) * (z + bar)
-    return sp.expand(value(lam + y + h) - value(lam + y))
 
 
 def _both_layers() -> Checks:

@@ -40,6 +40,7 @@ nu, c2, kappa, u = sp.symbols("nu c2 kappa u")
 _NU, _UNIT = (0, Q(1, 2)), (0, 1)
 _GROWTH, _ROOT = Q(41, 10), Q(81, 40)  # b^(2N) and b^N are at most these
 _RATE, _SHARE = Q(19, 10), Q(49, 50)
+_MUCH = 1_000_000
 
 
 @claim(
@@ -131,12 +132,14 @@ def _powers_of_the_top() -> Checks:
 def _sizes(small_imbalance: bool) -> Checks:
     """x = |X|: x^N <= |W W^T| + error <= 4 + b^(2N)/(256 N), b^2 <= x + N delta <= x (1 + 1/(128 N^2)) if x >= 1."""
     y, z = sp.symbols("y z")
-    yield coefficients_nonnegative("(1+y)^n <= 1/(1-ny), one factor more", sp.expand((1 - z) - (1 + y) * (1 - z - y)))
-    size = 1 if small_imbalance else 10_000
-    delta = size * 2 * c2 * nu**3 / 256
-    box = {nu: _NU, c2: _UNIT}
-    yield nonnegative("N delta <= 1/(128 N^2)", sp.expand(nu**2 / 128 - sp.cancel(delta / nu)), box)
-    halves = sp.expand(sp.cancel(delta / nu * (1 / nu - 1) / 2))  # delta N (N-1)/2
+    one_more = sp.expand((1 - z) - (1 + y) * (1 - z - y))
+    yield equal("(1+y)^n <= 1/(1-ny), one factor more", one_more, y**2 + y * z)
+    times, box = 1 if small_imbalance else _MUCH, {nu: _NU, c2: _UNIT}
+    delta = times * 2 * c2 * nu**3 / 256
+    chain, halves = sp.cancel(delta / nu), sp.expand(sp.cancel(delta / nu * (1 / nu - 1) / 2))
+    yield equal("N delta", chain, times * c2 * nu**2 / 128)
+    yield equal("delta N (N-1)/2", halves, times * c2 * nu * (1 - nu) / 256)
+    yield nonnegative("N delta <= 1/(128 N^2)", sp.expand(nu**2 / 128 - chain), box)
     yield nonnegative("delta N (N-1)/2 <= c^2/(256 N)", sp.expand(c2 * nu / 256 - halves), box)
     room = 1 - nu / 128  # b^(2N) <= x^N/room
     yield nonnegative("b^(2N) <= 4.1", sp.expand(_GROWTH * (room - nu / 256) - 4), {nu: _NU})
@@ -147,13 +150,13 @@ def _sizes(small_imbalance: bool) -> Checks:
 def _margin(has_margin: bool) -> Checks:
     """X^N >= W W^T - error >= c^2 (1 - p), p = 4.1/(256 N); A A^T >= X^(N-1) - error >= kappa (1 - 2p)."""
     more = sp.Symbol("more")
-    p = _GROWTH * nu / 256
+    p = _GROWTH * nu / 256  # 4.1 delta N (N-1)/2 <= p c^2
     least = c2 + more if has_margin else sp.Symbol("least")  # smallest eigenvalue of W W^T
-    yield coefficients_nonnegative("X^N >= c^2 (1 - p)", sp.expand((least - c2 * p) - c2 * (1 - p)))
-    yield coefficients_nonnegative("p kappa >= p c^2", sp.expand(p * (c2 + more) - p * c2))  # kappa = c^2 + more
+    yield equal("X^N is above c^2 (1 - p) by", sp.expand((least - c2 * p) - c2 * (1 - p)), more)
+    yield equal("p kappa is above p c^2 by", sp.expand(p * (c2 + more) - p * c2), p * more)  # kappa = c^2 + more
     yield equal("A A^T >=", kappa * (1 - p) - kappa * p, kappa * (1 - 2 * p))
-    fewer = sp.expand((1 - nu) - (1 - nu) * (1 - 2 * nu))  # N (N-1) against (N-1)(N-2)
-    yield nonnegative("errors of N - 1 layers are smaller", fewer, {nu: _NU})
+    fewer = (1 - nu) - (1 - nu) * (1 - 2 * nu)  # N (N-1) less (N-1)(N-2), over N^2
+    yield equal("errors of N - 1 layers are smaller by", sp.expand(fewer), 2 * nu * (1 - nu))
 
 
 def _gradients(one_loss: bool) -> Checks:
@@ -175,24 +178,32 @@ def _gradients(one_loss: bool) -> Checks:
 
 def _one_step(small_rate: bool) -> Checks:
     """|E'|/|E| <= 1 - lr h (1 - lr |H|/2) + |R|/|E|, |R| <= b^N (N y)^2/(1 - N y), y = lr b^(N-1) |E|, |E| <= 1."""
-    size = 1 if small_rate else 1_000_000
-    rate = size * u * c2 * kappa * nu**3 / 6144
-    operator = _GROWTH / nu  # |H| <= N b^(2N-2)
+    rate = _rate(small_rate)
+    turn = sp.cancel(rate * _GROWTH / nu / 2)  # lr |H|/2, |H| <= N b^(2N-2)
     small = sp.cancel(rate * _ROOT / nu)  # N y
-    loss = _ROOT * sp.cancel(_ROOT**2 * rate / nu**2 / kappa)  # |R| (1 - N y)/(lr kappa |E|)
-    inside = (1 - 2 * _GROWTH * nu / 256) * (1 - sp.cancel(rate * operator / 2)) - _SHARE
+    loss = sp.cancel(_ROOT * (_ROOT * rate / nu) ** 2 / (rate * kappa))  # |R| (1 - N y)/(lr kappa |E|)
+    least = 1 - 2 * _GROWTH * nu / 256  # h/kappa
+    share = u * c2 * (1 if small_rate else _MUCH) / 6144
+    yield equal("lr |H|/2", turn, _GROWTH * share * kappa * nu**2 / 2)
+    yield equal("N y", small, _ROOT * share * kappa * nu**2)
+    yield equal("second order", loss, _ROOT**3 * share * nu)
     box = {nu: _NU, c2: _UNIT, kappa: _UNIT, u: _UNIT}
+    inside = least * (1 - turn) - _SHARE
     yield nonnegative("N y <= 1/2", sp.expand(Q(1, 2) - small), box)
     yield nonnegative("|E'| <= (1 - 0.98 lr kappa) |E|", sp.expand(inside * (1 - small) - loss), box)
     z = sp.expand(rate * kappa)
     yield nonnegative("l' <= (1 - 1.9 lr kappa) l", sp.expand((1 - _RATE * z) - (1 - _SHARE * z) ** 2), box)
 
 
+def _rate(small_rate: bool) -> sp.Expr:
+    """lr = u times the largest one the theorem allows."""
+    return u * c2 * kappa * nu**3 / 6144 * (1 if small_rate else _MUCH)
+
+
 def _balance_stays(small_rate: bool) -> Checks:
     """D' = D + lr^2 (G^T G - G G^T) (D32): in all <= 4.1 * 4 lr^2 sum l <= 4.1 * 4 lr l(0)/(1.9 kappa), l(0) <= 1/2."""
-    size = 1 if small_rate else 1_000_000
-    rate = size * u * c2 * kappa * nu**3 / 6144
-    total = sp.cancel(4 * _GROWTH * rate / (2 * _RATE * kappa))
+    total = sp.cancel(4 * _GROWTH * _rate(small_rate) / (2 * _RATE * kappa))
+    yield equal("all the growth", total, Q(2 * 41, 19) * _rate(small_rate) / kappa)
     yield nonnegative("less than delta_0", sp.expand(c2 * nu**3 / 256 - total), {nu: _NU, c2: _UNIT, u: _UNIT})
     ratio, first = sp.symbols("ratio first")
     rest = first / (1 - ratio)

