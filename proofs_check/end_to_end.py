@@ -97,7 +97,7 @@ def explicit_rule(count: int, balanced: bool, wide: bool) -> list[sp.Expr]:
     if not balanced:
         layers[0] = 2 * layers[0]
     inputs = layers[0].cols
-    E = sp.Matrix(2, inputs, sp.symbols(f"e:{2 * inputs}"))
+    E = sp.Matrix(2, inputs, [1, 3, -2, 5, 7, 4][: 2 * inputs])
     found, claimed = sp.zeros(2, inputs), sp.zeros(2, inputs)
     top, bottom = frames[-1], sp.diag(frames[0], 1) if wide else frames[0]
     for j in range(count):

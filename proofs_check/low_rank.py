@@ -91,8 +91,8 @@ def thresholds(stationary: bool = True, equal_depth: bool = True) -> Checks:
     yield coefficients_nonnegative("s(sigma) is convex", sp.factor(second))
     curvature = D(at_rest)
     yield equal("curvature of the cost", D(D(cost)), curvature)
-    yield from _vanishing(curvature, p)
     yield from _transition(cost - s**2 / 2, p, s, equal_depth)
+    yield from _vanishing(curvature, p)
     yield from _window()
 
 
@@ -117,10 +117,14 @@ def _window() -> Checks:
 
 
 def _solved(scale: sp.Expr, above: sp.Expr, strength_there: Any, target_there: Any) -> Checks:
-    """The strength at the weight decay that makes it b, (b^(2 - 2/N) scale)^(N/(2N-2)) = b; then its target."""
-    b, n = sp.symbols("b n", positive=True)
-    decay = b ** ((2 * n - 2) / n) * scale.subs(depth, n)
-    yield obeys(strength_there.name, strength_there, lambda f: [f.at(weight_decay=decay, depth=n) - b])
+    """The strength solves wd = sigma^(2-2/N) scale: at wd = g scale it is g to the inverse of 2-2/N; its target."""
+    g, inverse = sp.Symbol("g"), depth / (2 * depth - 2)
+    yield zero("inverse of the exponent", inverse * (2 - 2 / depth) - 1)
+    yield obeys(
+        strength_there.name,
+        strength_there,
+        lambda f: [f.at(weight_decay=g * scale) - f.reader.form(g**inverse).expr],
+    )
     yield obeys(
         target_there.name,
         target_there,
