@@ -115,9 +115,18 @@ Functions = Callable[[np.ndarray], np.ndarray]
 
 
 def long_averages(
-    law: Law, scheme: Callable[[Law, float], Step], h: float, seen: Functions, degree: int = 14, stride: int = 1
+    law: Law,
+    scheme: Callable[[Law, float], Step],
+    h: float,
+    seen: Functions,
+    degree: int = 14,
+    stride: int = 1,
+    nodes: tuple[int, int] = (16, 10),
 ) -> Averages:
-    """Of `scheme` at step h, for the functions `seen`(u) -> (m, *u.shape) looked at after every `stride` steps."""
+    """Of `scheme` at step h, for the functions `seen`(u) -> (m, *u.shape) looked at after every `stride` steps.
+
+    nodes: of the quadrature over the increments, along the axis and across it.
+    """
     n = law.d - 1
     axis = basis(*law.nodes(), 2 * degree)
     x, mass = special.roots_hermitenorm(16)
@@ -134,8 +143,8 @@ def long_averages(
         second = radial.at(np.log(r)) if radial else np.ones((1, *u.shape))
         return (first[:, None] * second).reshape(-1, *u.shape)
 
-    z, z_mass = special.roots_hermitenorm(16)
-    s, s_mass = special.roots_genlaguerre(10, (n - 1) / 2 - 1)
+    z, z_mass = special.roots_hermitenorm(nodes[0])
+    s, s_mass = special.roots_genlaguerre(nodes[1], (n - 1) / 2 - 1)
     increments = np.outer(z_mass / z_mass.sum(), s_mass / s_mass.sum()).ravel()
     z, x2 = (grid.ravel() for grid in np.meshgrid(z, 2.0 * s, indexing="ij"))
     image = functions(*scheme(law, h)(u[:, None], r[:, None], z[None], x2[None])) @ increments
@@ -192,10 +201,12 @@ class Controlled(NamedTuple):
         return float(self.means[0] - coefficients @ self.means[1:] - law.exact)
 
 
-def controlled(law: Law, observed: Any, h: float, powers: int, degree: int = 20) -> Controlled:
+def controlled(
+    law: Law, observed: Any, h: float, powers: int, degree: int = 20, nodes: tuple[int, int] = (24, 16)
+) -> Controlled:
     """Of (4 fine - coarse)/3 with fine steps h, seen after every coarse one.
 
-    More polynomials than for plain averages: what the controls leave is small, and of high degree.
+    More polynomials and nodes than for plain averages: what the controls leave is small, and of high degree.
     The chain knows each level, not how they move together: coefficients are best for independent levels, and the
     variance is its upper bound, that of levels that move as one.
     """
@@ -203,8 +214,8 @@ def controlled(law: Law, observed: Any, h: float, powers: int, degree: int = 20)
     def both(u: np.ndarray) -> np.ndarray:
         return np.concatenate([law.observed(u)[None], stein(law, powers)(u)])
 
-    fine = long_averages(law, strang, h, observation(law, observed, h)(both), degree, stride=2)
-    coarse = long_averages(law, strang, 2.0 * h, observation(law, observed, 2.0 * h)(both), degree)
+    fine = long_averages(law, strang, h, observation(law, observed, h)(both), degree, 2, nodes)
+    coarse = long_averages(law, strang, 2.0 * h, observation(law, observed, 2.0 * h)(both), degree, 1, nodes)
     means, c = (4.0 * fine.means - coarse.means) / 3.0, (16.0 * fine.covariance + coarse.covariance) / 9.0
     scale = np.sqrt(np.diag(c)[1:])
     b = np.linalg.lstsq(c[1:, 1:] / np.outer(scale, scale), c[1:, 0] / scale, rcond=1e-13)[0] / scale

@@ -219,13 +219,14 @@ def complete(law: Law, curve: Curve) -> dict[str, float]:
 def _predicted(law: Law, method: str, h: float, bias: float, found: Estimate) -> tuple[float, float]:
     """What the kernel expects of a run, and how far that is to be trusted.
 
-    With controls it is for the coefficients that the run has fitted, and trusted as far as it hangs on the number of
-    polynomials.
+    With controls it is for the coefficients that the run has fitted, and trusted as far as it hangs on the numbers of
+    polynomials and of nodes.
     """
     if method != "controlled":
         return law.exact * (1.0 + bias), TRUST * law.exact
     first, second = (
-        controlled(law, StrangSimpson(), h, POWERS, degree).bias_with(law, found.coefficients) for degree in (20, 16)
+        controlled(law, StrangSimpson(), h, POWERS, degree, nodes).bias_with(law, found.coefficients)
+        for degree, nodes in ((20, (32, 24)), (16, (28, 20)))
     )
     return law.exact + first, max(TRUST * law.exact, abs(first - second))
 

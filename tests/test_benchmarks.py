@@ -337,11 +337,13 @@ def test_controls_lower_bias_and_variance_and_curves_follow_the_kernel():
     assert found.variance < 0.02 * known["fast"].variance[at] * case.exact**2, found
 
 
-@pytest.mark.parametrize("degree", [11, 24])
-def test_controlled_averages_do_not_hang_on_the_number_of_polynomials(degree):
-    case = laws.law("bingham", 16, 0.5)
-    found, other = (chains.controlled(case, integrators.StrangSimpson(), 0.2, 3, d) for d in (20, degree))
-    assert other.bias == pytest.approx(found.bias, rel=0.02), (other, found)
+@pytest.mark.parametrize(("degree", "nodes"), [(16, (24, 16)), (20, (32, 24)), (24, (28, 20))])
+def test_controlled_averages_do_not_hang_on_polynomials_and_nodes(degree, nodes):
+    """The hardest case at the longest step that is used; 16 and 10 nodes would be off by a tenth of the target."""
+    case = laws.law("bingham", 3, 0.5)
+    scheme = integrators.StrangSimpson()
+    found, other = (chains.controlled(case, scheme, 0.224, 3, *options) for options in ((), (degree, nodes)))
+    assert other.bias == pytest.approx(found.bias, abs=0.015 * study.TARGET * case.exact), (other, found)
     assert other.variance == pytest.approx(found.variance, rel=0.1), (other, found)
 
 
