@@ -50,16 +50,14 @@ def test_the_start_and_the_end_of_gd():
 
 
 def batches(rng, steps, paths):
-    """(a_B, b_B) of batches that leave out five of the hundred samples, shape (steps, paths)."""
-    left = rng.integers(0, len(X), size=(steps, paths, len(X) - theory.BATCH))
-    while True:
-        ordered = np.sort(left, axis=-1)
-        twice = np.any(ordered[..., 1:] == ordered[..., :-1], axis=-1)
-        if not twice.any():
-            break
-        left[twice] = rng.integers(0, len(X), size=(np.count_nonzero(twice), left.shape[-1]))
-    sums = [(np.sum(v) - v[left].sum(axis=-1)) / theory.BATCH for v in (X * X, X * Y)]
-    return sums[0], sums[1]
+    """2 lr (a_B, b_B) of batches that leave out five of the hundred samples (Floyd's sampling): (steps, paths)."""
+    left = []
+    for j in range(theory.BATCH, len(X)):
+        drawn = rng.integers(0, j + 1, size=(steps, paths))
+        taken = np.logical_or.reduce([drawn == one for one in left]) if left else False
+        left.append(np.where(taken, j, drawn))
+    scale = 2 * theory.RATE / theory.BATCH
+    return [scale * (np.sum(v) - sum(v[one] for one in left)) for v in (X * X, X * Y)]
 
 
 @pytest.mark.claim("D31", kind="simulation")
@@ -70,7 +68,7 @@ def test_sgd_balances_as_predicted():
     for step in range(theory.STEPS):
         if step % 5000 == 0:
             a, b = batches(rng, 5000, paths)
-        slope = (2 * theory.RATE) * (a[step % 5000] * first * second - b[step % 5000])
+        slope = a[step % 5000] * first * second - b[step % 5000]
         first, second = first - slope * second, second - slope * first
         if step + 1 in (1000, 10_000, 30_000, theory.STEPS):
             seen[step + 1] = first**2 - second**2
