@@ -242,7 +242,10 @@ def _columns(observers: tuple, names: list[str]) -> list[str]:
     """A name for every number observed: the observer's, or name_1, name_2, ... where it has several channels."""
     counts = (verbs.channels.python(observer) for observer in observers)
     pairs = zip(names, counts, strict=True)
-    return [name if n == 1 else f"{name}_{k + 1}" for name, n in pairs for k in range(n)]
+    columns = [name if n == 1 else f"{name}_{k + 1}" for name, n in pairs for k in range(n)]
+    if twice := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
+        raise ValueError(f"`observe` must give every number its own name: {', '.join(twice)} more than once")
+    return columns
 
 
 def _run(

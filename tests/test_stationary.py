@@ -250,6 +250,14 @@ def test_average_is_over_paths_pairs_and_batches():
         (lambda: StationaryIdentity(st.Circle(), np.inf).validated(2), ValueError, "`inverse_temperature`"),
         (lambda: StationaryIdentity(st.Circle(), 1.0).validated(1), ValueError, "d >= 2"),
         (lambda: StationaryIdentity(st.scalar_chain(2), 1.0).validated(2), ValueError, "scale invariant"),
+        (
+            lambda: st.simulate(
+                st.Circle(), RUN, [1.0, 0.0], [1], noise=NOISE,
+                observe={"s": StationaryIdentity(st.Circle(), 1.0, 2), "s_2": Loss(st.Circle())},
+            ),
+            ValueError,
+            "s_2 more than once",
+        ),
         (lambda: stationary_identity(st.Circle(), st.SGD(0.1, 0.1), NOISE, 2), TypeError, "WeightDecaySDE"),
         (lambda: stationary_identity(st.Circle(), st.WeightDecaySDE(0.1, 0.0), NOISE, 2), ValueError, "`weight_decay`"),
     ],
