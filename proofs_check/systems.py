@@ -299,3 +299,10 @@ def network_loss(
     """The sum over entries of penalty(R), R = W_N ... W_1 X - Y; with the half square, (1/2)|R|_F^2."""
     residual = end_to_end(layers) * inputs - targets
     return sp.Add(*(penalty(r) for r in residual))
+
+
+def diagonal_network_loss(w: Sequence[Any], inputs: sp.Matrix, labels: sp.Matrix) -> sp.Expr:
+    """(1/2n)|X beta - y|^2, beta = w_+^2 - w_-^2 and w = [w_+ | w_-], one sample a row of X."""
+    width = inputs.cols
+    beta = sp.Matrix([w[j] ** 2 - w[width + j] ** 2 for j in range(width)])
+    return sp.Add(*(half_square(r) for r in inputs * beta - labels)) / inputs.rows

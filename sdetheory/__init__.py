@@ -19,6 +19,9 @@ _HOME = {
     **dict.fromkeys(("label_noise", "input_noise", "multiplicative_input_noise"), "models.deep_linear_noise"),
     **dict.fromkeys(("White", "Skewed"), "models.independent_noise"),
     **dict.fromkeys(("NoLoss", "Rayleigh", "RayleighQuotient", "VonMisesFisher", "Circle"), "models.scale_invariant"),
+    **dict.fromkeys(
+        ("DiagonalNetwork", "DiagonalLabelNoise", "DiagonalFlowNoise", "DiagonalBatch"), "models.diagonal_network"
+    ),
     "Equator": "models.equator",
     "SampleBatch": "models.sample_noise",
     **dict.fromkeys(

@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+import scipy.stats
 import sympy as sp
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -10,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from proofs_check import systems
 from sdetheory.models import deep_linear as nets
 from sdetheory.models import deep_linear_noise as net_noise
+from sdetheory.models import diagonal_network as diagonals
 from sdetheory.models import noise as noises
 from sdetheory.models import scale_invariant as losses
 from sdetheory.models.equator import Equator
@@ -166,7 +168,27 @@ chain = Twin(
     lambda p: nets.scalar_chain(3, p[0]),
     lambda w, p: systems.square_loss(chain_product(w), p[0]),
 )
-MODELS = [diagonal, quotient, linear, circle, equator, nothing, net, huber, data_net, chain]
+
+
+def diagonal_net(p):
+    return diagonals.DiagonalNetwork(np.reshape(p[:6], (3, 2)), p[6:9])
+
+
+def diagonal_loss(w, p, noise=None):
+    labels = sp.Matrix(p[6:9]) + (noise if noise is not None else sp.zeros(3, 1))
+    return systems.diagonal_network_loss(w, sp.Matrix(3, 2, p[:6]), labels)
+
+
+def drawn_loss(w, p, z):
+    """The mean loss of the samples floor(3 Phi(z_k))."""
+    edge = scipy.stats.norm.ppf([1 / 3, 2 / 3])
+    one = lambda i: systems.diagonal_network_loss(w, sp.Matrix(1, 2, p[2 * i : 2 * i + 2]), sp.Matrix([p[6 + i]]))
+    losses = [sp.Piecewise((one(0), x < edge[0]), (one(1), x < edge[1]), (one(2), True)) for x in z]
+    return sp.Add(*losses) / len(z)
+
+
+diagonal_network = Twin("DiagonalNetwork", diagonals.DiagonalNetwork, 4, 9, diagonal_net, diagonal_loss)
+MODELS = [diagonal, quotient, linear, circle, equator, nothing, net, huber, data_net, chain, diagonal_network]
 
 # A batch noise is the gradient of its batch loss minus that of the loss; its last parameter is its size.
 goe_noise = Twin(
@@ -253,9 +275,21 @@ data_inputs = Twin("InputNoise, data", net_noise.InputNoise, 12, 13,
                    lambda p: net_noise.input_noise(data(p), abs(p[12])),
                    lambda w, p, z: data_loss(w, p, on_inputs=sp.Abs(p[12]) * sp.Matrix(2, 3, list(z))),
                    6)  # fmt: skip
+diagonal_labels = Twin(
+    "DiagonalLabelNoise",
+    diagonals.DiagonalLabelNoise,
+    4,
+    10,
+    lambda p: diagonals.DiagonalLabelNoise(diagonal_net(p), abs(p[9])),
+    lambda w, p, z: diagonal_loss(w, p, noise=sp.Abs(p[9]) * sp.Matrix(list(z))),
+    3,
+)
+diagonal_batch = Twin("DiagonalBatch", diagonals.DiagonalBatch, 4, 9,
+                      lambda p: diagonals.DiagonalBatch(diagonal_net(p), 2), drawn_loss, 2)  # fmt: skip
 BATCHES = [(diagonal, goe_noise), (quotient, goe_full), (linear, linear_noise), (circle, circle_noise),
            (positive, sample_noise),
-           (net, labels), (chain, chain_labels), (chain, chain_inputs), (data_net, data_inputs)]  # fmt: skip
+           (net, labels), (chain, chain_labels), (chain, chain_inputs), (data_net, data_inputs),
+           (diagonal_network, diagonal_labels), (diagonal_network, diagonal_batch)]  # fmt: skip
 
 # A noise given by its covariance: (size of the parameters, plug-in, Sigma(w, letters)).
 ADDED = {
@@ -265,8 +299,9 @@ ADDED = {
                         lambda w, p: systems.projected(w, sp.Matrix(3, 2, p) * sp.Matrix(3, 2, p).T)),
     White: (1, lambda p: White(abs(p[0])), lambda w, p: p[0] ** 2 * sp.eye(len(w))),
 }  # fmt: skip
-NOT_LINEAR = (chain_inputs, data_inputs, sample_noise)  # in the increments: no diffusion
+NOT_LINEAR = (chain_inputs, data_inputs, sample_noise, diagonal_batch)  # in the increments: no diffusion
 WRAPPERS = {Skewed}  # tested against the noise they wrap
+ELSEWHERE = {diagonals.DiagonalFlowNoise}  # neither of a batch nor of any dimension: tested with its model
 
 
 def states(dimension, parameters, draws=0):

@@ -25,6 +25,7 @@ from sdetheory.models.independent_noise import Skewed
 from tests.bridge_twins import (
     ADDED,
     BATCHES,
+    ELSEWHERE,
     MODELS,
     NOT_LINEAR,
     SAMPLES,
@@ -53,7 +54,7 @@ def test_every_model_has_a_symbolic_twin():
 
 
 def test_every_noise_has_a_symbolic_twin():
-    assert registered(verbs.disturb) == {noise.plugin for _, noise in BATCHES} | set(ADDED) | WRAPPERS
+    assert registered(verbs.disturb) == {noise.plugin for _, noise in BATCHES} | set(ADDED) | WRAPPERS | ELSEWHERE
 
 
 @given(arrays(float, 3, elements=numbers))
