@@ -76,10 +76,14 @@ def _one_step() -> Checks:
     """W' - s and D' after one step of GD: what the enclosure of all later steps uses."""
     g = _slope(W)
     n1, n2 = sgd_step(w1, g * w2, lr, 0), sgd_step(w2, g * w1, lr, 0)
-    factor = 1 - 2 * lr * a * squares + 4 * lr**2 * a**2 * W * (W - s)
-    yield equal("W' - s", n1 * n2 - s, (W - s) * factor)
+    yield equal("W' - s", n1 * n2 - s, (W - s) * _factor(lr, a, squares, W, s))
     after = deep_linear.scalar_imbalance_step.at(weight_decay=0, slope=g, rest=1, imbalance=w1**2 - w2**2)
     yield equal("D'", n1**2 - n2**2, sp.expand(after))
+
+
+def _factor(step: Any, a: Any, squares: Any, product: Any, target: Any) -> Any:
+    """What one step of GD multiplies W - s by."""
+    return 1 - 2 * step * a * squares + 4 * (step * a) ** 2 * product * (product - target)
 
 
 def _sharpness(minimum: bool) -> Checks:
@@ -105,7 +109,7 @@ def _rate(stationary: bool) -> Checks:
     relations = [balance] if stationary else []
     square = 4 * a**2 * moment + slope_variance
     d, target = sp.symbols("d target")
-    modulo = given([*relations, d**2 + 4 * target**2 - q**2], {**example, d: 1, target: 0}, [lr, q, a])
+    modulo = given(relations, example, [lr, q, a])
     yield obeys(
         "rate",
         predicted.batch_imbalance_rate,
@@ -209,7 +213,7 @@ def _limit(last: tuple[Any, Any], a: Any, target: Any, step: Any) -> Any:
     later = D * (1 - flint.arb(0).union(total))
     W_later = target + flint.arb(-1).union(flint.arb(1)) * near
     squares = (later**2 + 4 * W_later**2).sqrt()
-    factor = 1 - 2 * step * a * squares + 4 * (step * a) ** 2 * W_later * (W_later - target)
+    factor = _factor(step, a, squares, W_later, target)
     if not abs(factor) < flint.arb(flint.fmpq(4, 5)):
         raise Undecided(f"no contraction: {factor}")
     return later
