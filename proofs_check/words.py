@@ -13,7 +13,7 @@ Word = tuple[tuple[str, bool], ...]
 class Words(dict[Word, Any]):
     """word -> coefficient; a word is a tuple of (letter, transposed)."""
 
-    _op_priority = 20.0  # sympy scalars on the left leave the product to __rmul__
+    _op_priority = 20  # sympy scalars on the left leave the product to __rmul__
 
     def __add__(self, other: Mapping[Word, Any]) -> "Words":
         return Words({k: self.get(k, 0) + other.get(k, 0) for k in {**self, **other}})
