@@ -33,7 +33,10 @@ _HOME = {
     **dict.fromkeys(("SVAG", "CoinSVAG"), "dynamics.svag"),
     "SphereSGD": "dynamics.sphere_sgd",
     **dict.fromkeys(("sharpness_flow", "edge_start", "equator_longitude"), "slow_flow"),
+    "minibatch": "models.deep_linear_batches",
     "Antithetic": "lanes.antithetic",
+    "Uniform": "lanes.uniform",
+    "Held": "lanes.held",
 }
 _MODULES = (
     "checks", "dynamics", "evaluate", "flow", "integrators", "lanes", "models", "networks", "observables", "observers",

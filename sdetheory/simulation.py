@@ -66,7 +66,7 @@ def simulate(
     integrator = canonical(
         default_integrator(dynamics, model, noise) if integrator is None else integrator, d
     )
-    _check_match(model, dynamics, noise, integrator, w0)
+    _check_match(model, dynamics, noise, integrator, increment, w0)
     observers, names = _observers(observe, d)
     columns = _columns(observers, names)
     _check_kernels(model, noise, integrator, observers)
@@ -180,7 +180,9 @@ def _width(width: int | None, model: Any, paths: int) -> int:
     return int(width)
 
 
-def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.ndarray) -> None:
+def _check_match(
+    model: Any, dynamics: Any, noise: Any, integrator: Any, increment: Any, w0: np.ndarray
+) -> None:
     """Raises where the pieces do not belong together, or the start is the origin of a scale-invariant
     loss.
     """
@@ -207,6 +209,8 @@ def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.
         checks.start_norm("w0", w0)
     if hasattr(integrator, "check_fits"):
         integrator.check_fits(model, noise)
+    if hasattr(noise, "check_increment"):
+        noise.check_increment(increment)
 
 
 def _check_kernels(model: Any, noise: Any, integrator: Any, observers: tuple) -> None:
