@@ -26,6 +26,7 @@ from sdetheory.integrators import (
     StrangAveraged,
     StrangGeodesic,
     StrangSimpson,
+    WithTwin,
 )
 from sdetheory.lanes.random import Gaussian, ThreePoint, TwoPoint, increments
 from sdetheory.lanes.verbs import step, views
@@ -41,7 +42,7 @@ REGISTERED = sorted(
 )
 STOCHASTIC = [c for c in REGISTERED if getattr(c(), "calculus", None) not in ("ode", "discrete")]
 ONE_STATE = [c for c in STOCHASTIC if c is not Richardson]
-NEEDS_ISOTROPIC = (StrangGeodesic, StrangAveraged, StrangSimpson)
+NEEDS_ISOTROPIC = (StrangGeodesic, StrangAveraged, StrangSimpson, WithTwin)
 
 LR, WEIGHT_DECAY = 0.3, 0.04
 RATE = LR * WEIGHT_DECAY
