@@ -30,8 +30,8 @@ UNPROVED = {
         "supported",
         "full-batch GD with wd on networks bursts where lr/(1 - lr wd) times the largest Hessian eigenvalue exceeds 2 "
         "(68 of 68 bursts, 36 % of other moments); one step at rest multiplies displacements by |1 - that number|; "
-        "without wd bursts are rare (7 % of the rate, all from above 2) but not absent, as the loss goes on sharpening; "
-        "no certificate: a network has no formula for its sharpness",
+        "without wd bursts are rare (7 % of the rate, all from above 2) but not absent, as the loss goes on "
+        "sharpening; no certificate: a network has no formula for its sharpness",
     ),
     "I54": (
         "conjecture",
