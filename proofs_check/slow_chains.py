@@ -6,6 +6,7 @@ import sympy as sp
 
 from proofs_check.against import equal, obeys
 from proofs_check.face import Face
+from proofs_check.inequalities import nonnegative
 from proofs_check.layers import Checks, over_layers, pull_of, wi, wj
 from proofs_check.layers import other as rest
 from proofs_check.registry import claim as _claim
@@ -20,6 +21,7 @@ claim = partial(
         "bounded_slope": "|f'(W)| is at most G for |W| <= 1",
         "small_layers": "E|w| + move is below 1",
         "small_spread": "no imbalance exceeds d, below 1/2",
+        "small_rate": "GD from layers near 1: lr is at most d/8",
     },
 )
 
@@ -27,18 +29,24 @@ claim = partial(
 @claim(
     "D62",
     "deep scalar chains need exponentially many steps in the depth: (move/(lr G)) rho^(-(k-1)/2) from random layers "
-    "with E|w| + move = rho < 1; from layers near 1 the flow takes (d/4) (2d)^(-k/2) to change the sign of W",
-    "every depth; GD, any f with bounded slope, any law of layers with E|w| < 1; the flow for layers near 1, target -1",
-    "Shamir 2019, theorems 2 and 3, with constants of a direct proof; GD from layers near 1 is measured",
+    "with E|w| + move = rho < 1; (d/2) (2d)^(-k/2)/lr from layers near 1 to change the sign of W",
+    "every depth; GD, any f with bounded slope, any law of layers with E|w| < 1; GD and flow on (W + 1)^2/2 for layers "
+    "near 1",
+    "Shamir 2019, theorems 2 and 3, with constants of a direct proof",
     given=["Markov's inequality; the union of k + 1 events"],
 )
 def exponential_time(
-    independent: bool = True, bounded_slope: bool = True, small_layers: bool = True, small_spread: bool = True
+    independent: bool = True,
+    bounded_slope: bool = True,
+    small_layers: bool = True,
+    small_spread: bool = True,
+    small_rate: bool = True,
 ) -> Checks:
     """No layer moves far for long; the products are small by Markov; crossing zero takes long."""
     yield from _no_layer_moves(bounded_slope)
     yield from _small_products(independent, small_layers)
     yield from _crossing(small_spread)
+    yield from _crossing_by_steps(small_rate)
 
 
 def _no_layer_moves(bounded_slope: bool) -> Checks:
@@ -101,3 +109,30 @@ def _crossing(small_spread: bool) -> Checks:
         return [4 * f.value - twice_spread / 2 * inverse]
 
     yield obeys("time", predicted.crossing_time, residual)
+
+
+def _crossing_by_steps(small_rate: bool) -> Checks:
+    """Until all w^2 <= 2d the smallest is above d: imbalances shrink (D9), no w^2 loses more than 4 lr in a step.
+
+    So all are at least d/2 when all are at most 2d, and then a step moves a layer by at most 2 lr (2d)^((k-1)/2).
+    """
+    w, W, slope, less, u = sp.symbols("w W slope less u")  # slope = 1 + W = 2 - less
+    after = sgd_step(w, slope * W / w, lr, 0) ** 2
+    yield equal("a square after one step", sp.expand(after), w**2 - 2 * lr * slope * W + (lr * slope * W / w) ** 2)
+    lost = (2 * lr * slope * W).subs(slope, 2 - less)
+    yield equal("loses less than 4 lr by", sp.expand(4 * lr - lost), 2 * lr * (less * W + 2 * (1 - W)))
+    d, rate = twice_spread / 2, u * twice_spread / 16
+    box = {u: (0, 1) if small_rate else (0, 8)}
+    push = 2 * rate / d  # lr g W/(w_i w_j) <= 2 lr/d
+    yield equal("push", push, u / 4)
+    yield nonnegative("imbalances keep their sign and shrink", 1 - push**2, box)
+    left = sp.expand((d - 4 * rate) / d)
+    yield equal("left of d", left, 1 - u / 2)
+    yield nonnegative("at least a half", sp.expand(left - sp.Rational(1, 2)), box)
+
+    def residual(f: Face) -> list[sp.Expr]:
+        root, inverse = (f.reader.form(power).expr for power in (sp.sqrt(twice_spread), twice_spread ** (-depth / 2)))
+        moved = 2 * lr / (root * inverse)  # 2 lr (2d)^((k-1)/2)
+        return [f.value * moved - root / 2]  # sqrt(d/2)
+
+    yield obeys("steps to cross", predicted.crossing_steps, residual)

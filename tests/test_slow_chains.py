@@ -77,3 +77,17 @@ def test_the_flow_takes_at_least_the_crossing_time(depth, seed, spread):
     slowness = 1 / (2 * product * (1 + product))
     time = np.sum(np.diff(m) * (slowness[1:] + slowness[:-1]) / 2)
     assert time >= theory.crossing_time(depth=depth, twice_spread=2 * spread), (time, depth, spread)
+
+
+@pytest.mark.claim("D62", kind="property")
+@given(st.integers(3, 9), st.integers(0, 2**32 - 1), st.floats(0.02, 0.12))
+@example(9, 1, 0.12)
+def test_descent_from_layers_near_one_takes_at_least_the_crossing_steps(depth, seed, width):
+    layers = 1 - width * np.random.default_rng(seed).uniform(0, 1, size=(1, depth))
+    spread = np.ptp(layers**2)
+    lr = spread / 8
+    if layers.min() ** 2 < spread or spread < 1e-3:
+        return
+    least = theory.crossing_steps(depth=depth, twice_spread=2 * spread, lr=lr)
+    after = descend(layers, lr, min(int(least), 500), target=-1.0)
+    assert after.min() > 0, (after, least, spread)

@@ -46,3 +46,9 @@ crossing_time = _prediction(
     "largest w_i^2 - w_j^2",
     twice_spread ** (1 - depth / 2) / 8, "1", _SHAMIR, latex_name="T",
 )  # fmt: skip
+crossing_steps = _prediction(
+    "crossing_steps",
+    "lower bound of the steps of GD on (W + 1)^2/2 to W <= 0, from positive layers with W <= 1 and every w_i^2 at "
+    "least the largest w_i^2 - w_j^2, at lr up to twice_spread/16",
+    twice_spread ** (1 - depth / 2) / (4 * lr), "1", _SHAMIR, latex_name="T",
+)  # fmt: skip
