@@ -6,6 +6,7 @@ from deep_linear_cases import SLOPE, close, gradient_by_hand
 
 import sdetheory as st
 from sdetheory.lanes.random import Philox, increments
+from sdetheory.models.deep_linear_batches import batch_members
 from sdetheory.models.weights import gaussian_weights
 from sdetheory.statistics import mean_test
 
@@ -27,7 +28,9 @@ def problem(rng, loss=None):
     return data, st.deep_linear_from_data(*data, WIDTHS, *([] if loss is None else [loss]))
 
 
-@pytest.mark.parametrize(("batch", "replacement"), [(1, True), (4, True), (9, True), (2, False), (5, False)])
+@pytest.mark.parametrize(
+    ("batch", "replacement"), [(1, True), (4, True), (9, True), (2, False), (5, False), (6, False)]
+)
 def test_a_step_is_descent_on_the_batch(batch, replacement):
     rng = np.random.default_rng(3)
     (inputs, targets), model = problem(rng)
@@ -40,6 +43,7 @@ def test_a_step_is_descent_on_the_batch(batch, replacement):
         if noise.drawn != batch:
             picked = [k for k in range(SAMPLES) if k not in picked]
         assert len(picked) == batch and (replacement or len(set(picked)) == batch), picked
+        assert batch_members(noise, z[None])[0].tolist() == sorted(picked), (z, picked)
         seen |= set(picked)
         gradient = gradient_by_hand(w, WIDTHS, inputs[:, picked], targets[:, picked], SLOPE["square"], 1 / batch)
         close(run.final[path], w - 0.1 * gradient, scale=1 + np.abs(gradient).max())

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sdetheory import checks
 from sdetheory.lanes.parts import part
 from sdetheory.lanes.products import multiply
@@ -51,6 +53,25 @@ def minibatch(model: DeepLinear, batch: int, replacement: bool = True) -> Miniba
         sweep, model.residual_loss, model.scale, samples, samples - batch if left_out else batch,
         -share if left_out else share, share - 1.0 if left_out else -1.0, not replacement,
     )  # fmt: skip
+
+
+def batch_members(noise: Minibatch, z: Any) -> np.ndarray:
+    """Sample numbers (steps, batch) of the batches that the increments z (steps, draws) choose, ascending.
+
+    With z = lanes.random.increments(seed, path, first, last, noise.drawn, increment=Uniform()) these are the batches
+    of that path of `simulate`.
+    """
+    steps = checks.shape("z", checks.finite("z", z), (None, noise.drawn))
+    return np.array([_members(noise, row) for row in steps])
+
+
+def _members(noise: Minibatch, z: np.ndarray) -> list[int]:
+    """The batch of one step."""
+    free, found = list(range(noise.samples)), []
+    for x in z:
+        number = min(int((x * (0.5 / ROOT3) + 0.5) * len(free)), len(free) - 1)
+        found.append(free.pop(number) if noise.distinct else number)
+    return free if noise.weight < 0 else sorted(found)
 
 
 @draws.of(Minibatch)
