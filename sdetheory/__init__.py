@@ -22,6 +22,7 @@ _HOME = {
     **dict.fromkeys(
         ("DiagonalNetwork", "DiagonalLabelNoise", "DiagonalFlowNoise", "DiagonalBatch"), "models.diagonal_network"
     ),
+    "epoch_batches": "models.epoch_batches",
     "Equator": "models.equator",
     "SampleBatch": "models.sample_noise",
     **dict.fromkeys(
@@ -35,12 +36,13 @@ _HOME = {
     **dict.fromkeys(("sharpness_flow", "edge_start", "equator_longitude"), "slow_flow"),
     "minibatch": "models.deep_linear_batches",
     "Antithetic": "lanes.antithetic",
-    "Uniform": "lanes.uniform",
+    **dict.fromkeys(("Uniform", "uniform_level"), "lanes.uniform"),
     "Held": "lanes.held",
+    "Mask": "lanes.mask",
 }
 _MODULES = (
-    "checks", "dynamics", "evaluate", "flow", "integrators", "lanes", "models", "networks", "observables", "observers",
-    "predictions", "spectrum", "stationary", "statistics",
+    "checks", "conventions", "dynamics", "evaluate", "flow", "integrators", "lanes", "models", "networks",
+    "observables", "observers", "predictions", "spectrum", "stationary", "statistics",
 )  # fmt: skip
 __all__ = [*_HOME, *_MODULES]
 

@@ -42,7 +42,7 @@ def simulate(
     width: int | None = None,
     coarsen: int = 1,
     generator: Any = Block(),
-    increment: Any = Gaussian(),
+    increment: Any = None,
     first_path: int = 0,
     progress: bool | None = None,
 ) -> Ensemble:
@@ -52,7 +52,8 @@ def simulate(
     `dt`, may include 0; time is measured in steps for GradientDescent, SGD and WeightDecaySDE.  observe:
     observers, or a mapping from the names wanted to observers.  coarsen=m: one step of `dt` uses the sum of
     the increments that m steps of dt/m use.  Paths are numbered from `first_path`; path number and seed fix
-    the noise, whatever else runs; with increment=Antithetic() paths 2k and 2k + 1 see opposite noise.
+    the noise, whatever else runs; with increment=Antithetic() paths 2k and 2k + 1 see opposite noise.  increment:
+    None is Gaussian(), or what the noise is made for (a mini-batch draws indices of samples, dropout masks).
     keep_views=False: for an integrator with several views (Richardson, StrangSimpson) record their combination
     only, in less memory.  progress: None shows a bar on a terminal when the run is long.
 
@@ -101,7 +102,7 @@ def simulate(
         model,
         noise,
         canonical(generator, d),
-        canonical(increment, d),
+        canonical(_increment(increment, noise, coarsen), d),
         observers,
         _seed(seed),
         checks.integer("coarsen", coarsen, least=1),
@@ -158,6 +159,20 @@ def _seed(seed: Any) -> int:
     if checks.integer("seed", seed) >= 2**64:
         raise ValueError(f"`seed` must be below 2**64: seed={seed}")
     return int(seed)
+
+
+def _increment(increment: Any, noise: Any, coarsen: int) -> Any:
+    """The increments of a run; raises ValueError for others than those a noise is made for, or sums of them."""
+    own = getattr(noise, "increment", None)
+    if own is None:
+        return Gaussian() if increment is None else increment
+    if increment is not None and (type(increment) is not type(own) or increment != own):
+        raise ValueError(
+            f"`increment` must be left out for {type(noise).__name__}, which draws {own}: increment={increment}"
+        )
+    if coarsen != 1:
+        raise ValueError(f"`coarsen` must be 1 for {type(noise).__name__}, which draws {own}: coarsen={coarsen}")
+    return own
 
 
 def _numbers(first_path: int, paths: int, increment: Any) -> np.ndarray:

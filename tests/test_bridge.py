@@ -2,6 +2,7 @@
 definitions.
 """
 
+import functools
 import importlib
 import pkgutil
 
@@ -10,6 +11,7 @@ import pytest
 import sympy as sp
 from hypothesis import assume, example, given, settings
 from hypothesis.extra.numpy import arrays
+from hypothesis.strategies import integers, lists
 
 import sdetheory
 import sdetheory.models
@@ -21,11 +23,13 @@ from sdetheory.models import deep_linear as nets
 from sdetheory.models import deep_linear_noise as net_noise
 from sdetheory.models import noise as noises
 from sdetheory.models import scale_invariant as losses
+from sdetheory.models.epoch_batches import epoch_batches
 from sdetheory.models.independent_noise import Skewed
 from tests.bridge_twins import (
     ADDED,
     BATCHES,
     ELSEWHERE,
+    INDEXED,
     MODELS,
     NOT_LINEAR,
     SAMPLES,
@@ -33,6 +37,7 @@ from tests.bridge_twins import (
     close,
     data,
     data_loss,
+    network_layers,
     numbers,
     states,
 )
@@ -54,7 +59,7 @@ def test_every_model_has_a_symbolic_twin():
 
 
 def test_every_noise_has_a_symbolic_twin():
-    assert registered(verbs.disturb) == {noise.plugin for _, noise in BATCHES} | set(ADDED) | WRAPPERS | ELSEWHERE
+    assert registered(verbs.disturb) == {noise.plugin for _, noise in BATCHES} | set(ADDED) | WRAPPERS | ELSEWHERE | INDEXED
 
 
 @given(arrays(float, 3, elements=numbers))
@@ -157,3 +162,28 @@ def test_label_noise_on_data_has_the_covariance_of_its_definition():
         assert ok, why
 
     check()
+
+
+@settings(max_examples=15)
+@given(states(12, 12), lists(integers(0, SAMPLES - 1), min_size=2, max_size=2))
+def test_a_batch_of_an_epoch_is_a_symbolic_network_on_its_samples(drawn, chosen):
+    """One step of SGD at indices of samples, with repetition: a step on the loss of the columns chosen."""
+    w, p, _ = drawn
+    assume(np.linalg.norm(p) > 0.01)
+    columns = np.concatenate([np.reshape(half, (2, SAMPLES))[:, chosen].ravel() for half in (p[:6], p[6:])])
+    noise, model = epoch_batches(data(p), 2), data(p)
+    got = evaluate.step(TrainingStep(), model, noise, w, np.array(chosen, float), lr=0.3, weight_decay=0.1)
+    ok, why = close(got, systems.sgd_step(w, pair_gradient(w, columns), 0.3, 0.1))
+    assert ok, why
+
+
+@functools.cache
+def _pair_gradient():
+    w, p = systems.column("w", 12), systems.column("p", 8)
+    loss = systems.network_loss(network_layers(list(w)), sp.Matrix(2, 2, p[:4]), sp.Matrix(2, 2, p[4:])) / 2
+    return sp.lambdify([list(w), list(p)], systems.gradient(loss, w), "numpy", cse=True)
+
+
+def pair_gradient(w, columns):
+    """Gradient of the loss of two samples: entries of X (2, 2), then of Y."""
+    return np.array(_pair_gradient()(w, columns), dtype=float).ravel()

@@ -37,9 +37,11 @@ class CoinStep(NamedTuple):
     calculus = "discrete"
 
     def check_fits(self, model: Any, noise: Any) -> None:
-        """Raises ValueError without noise: the coin is drawn beside its increments."""
+        """Raises ValueError without noise, whose increments the coin is drawn beside, and where they are no coins."""
         if isinstance(noise, NoNoise):
             raise ValueError(f"`noise` must have increments for CoinSVAG: noise={noise}")
+        if getattr(noise, "increment", None) is not None:
+            raise ValueError(f"`noise` must have increments with a fair sign for CoinSVAG: noise={noise}")
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 A *generator* turns an address into random words: `Block(256)` is xoshiro256++ re-seeded by Philox for every
 block of 256 steps of every path (the default), `Philox()` computes every pair of words from its own address
 (the reference). An *increment* turns words into numbers of mean 0 and variance 1: `Gaussian()`, or
-`TwoPoint()` and `ThreePoint()` for weak schemes.  Any pair works; `increments` hands the numbers that the
-kernels consume to Python.
+`TwoPoint()` and `ThreePoint()` for weak schemes; `lanes.uniform`, `mask` and `epochs` have more.  Any pair
+works; `increments` hands the numbers that the kernels consume to Python.
 
 Sources: J. Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3" (Philox4x32-10); D. Blackman
 and S. Vigna (2021), "Scrambled linear pseudorandom number generators" (xoshiro256++); G. Box and M. Muller
@@ -269,12 +269,23 @@ def _fill_three_point(increment, generator, state, z, n):
     return state
 
 
-@part
-def draw(increment: Any, generator: Any, seed: Any, path: Any, step: int, saved: Any, z: Any, n: int) -> None:
-    """z[:n] <- the n increments of (seed, path, step); steps of one block come in order."""
+def _from_stream(increment, generator, seed, path, step, saved, z, n):
+    """The generator's words of (seed, path, step), turned into numbers by `fill`."""
     state = fill(increment, generator, stream(generator, seed, source(increment, path), step, saved), z, n)
     suspend(generator, state, saved)
     reflect(increment, path, z, n)
+
+
+# z[:n] <- increments; an increment whose steps share randomness (an order of an epoch) has an address of its own
+numbers = verb(
+    "numbers", "increment", "generator", "seed", "path", "step", "saved", "z", "n", default=_from_stream
+)
+
+
+@part
+def draw(increment: Any, generator: Any, seed: Any, path: Any, step: int, saved: Any, z: Any, n: int) -> None:
+    """z[:n] <- the n increments of (seed, path, step); steps of one block come in order."""
+    numbers(increment, generator, seed, path, step, saved, z, n)
 
 
 @part

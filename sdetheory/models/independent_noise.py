@@ -35,6 +35,12 @@ class Skewed(NamedTuple):
         """The noise's."""
         return getattr(self.noise, "scale_invariant", False)
 
+    def validated(self, d: int) -> "Skewed":
+        """Raises ValueError for a noise that is made for increments of its own."""
+        if getattr(self.noise, "increment", None) is not None:
+            raise ValueError(f"`noise` must take Gaussian increments: it draws {self.noise.increment}")
+        return self
+
 
 @draws.of(White)
 def _white_draws(noise, d):
