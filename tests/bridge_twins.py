@@ -14,6 +14,7 @@ from sdetheory.models import deep_linear_noise as net_noise
 from sdetheory.models import diagonal_network as diagonals
 from sdetheory.models import noise as noises
 from sdetheory.models import scale_invariant as losses
+from sdetheory.models.deep_linear_batches import Minibatch
 from sdetheory.models.epoch_batches import EpochBatch
 from sdetheory.models.equator import Equator
 from sdetheory.models.independent_noise import Skewed, White
@@ -303,7 +304,7 @@ ADDED = {
 NOT_LINEAR = (chain_inputs, data_inputs, sample_noise, diagonal_batch)  # in the increments: no diffusion
 WRAPPERS = {Skewed}  # tested against the noise they wrap
 ELSEWHERE = {diagonals.DiagonalFlowNoise}  # neither of a batch nor of any dimension: tested with its model
-INDEXED = {EpochBatch}  # increments are indices: tested sample by sample
+INDEXED = {EpochBatch, Minibatch}  # increments choose samples: tested sample by sample
 
 
 def states(dimension, parameters, draws=0):

@@ -23,6 +23,7 @@ from sdetheory.models import deep_linear as nets
 from sdetheory.models import deep_linear_noise as net_noise
 from sdetheory.models import noise as noises
 from sdetheory.models import scale_invariant as losses
+from sdetheory.models.deep_linear_batches import minibatch
 from sdetheory.models.epoch_batches import epoch_batches
 from sdetheory.models.independent_noise import Skewed
 from tests.bridge_twins import (
@@ -59,7 +60,8 @@ def test_every_model_has_a_symbolic_twin():
 
 
 def test_every_noise_has_a_symbolic_twin():
-    assert registered(verbs.disturb) == {noise.plugin for _, noise in BATCHES} | set(ADDED) | WRAPPERS | ELSEWHERE | INDEXED
+    twins = {noise.plugin for _, noise in BATCHES} | set(ADDED)
+    assert registered(verbs.disturb) == twins | WRAPPERS | ELSEWHERE | INDEXED
 
 
 @given(arrays(float, 3, elements=numbers))
@@ -164,15 +166,19 @@ def test_label_noise_on_data_has_the_covariance_of_its_definition():
     check()
 
 
+@pytest.mark.parametrize("uniform", [False, True], ids=["epoch_batches", "minibatch"])
 @settings(max_examples=15)
 @given(states(12, 12), lists(integers(0, SAMPLES - 1), min_size=2, max_size=2))
-def test_a_batch_of_an_epoch_is_a_symbolic_network_on_its_samples(drawn, chosen):
-    """One step of SGD at indices of samples, with repetition: a step on the loss of the columns chosen."""
+def test_a_mini_batch_is_a_symbolic_network_on_its_samples(uniform, drawn, chosen):
+    """One step of SGD at samples with repetition, by index or by uniform number: a step on the loss of their columns."""
     w, p, _ = drawn
     assume(np.linalg.norm(p) > 0.01)
     columns = np.concatenate([np.reshape(half, (2, SAMPLES))[:, chosen].ravel() for half in (p[:6], p[6:])])
-    noise, model = epoch_batches(data(p), 2), data(p)
-    got = evaluate.step(TrainingStep(), model, noise, w, np.array(chosen, float), lr=0.3, weight_decay=0.1)
+    model, z = data(p), np.array(chosen, dtype=float)
+    noise = minibatch(model, 2) if uniform else epoch_batches(model, 2)
+    if uniform:
+        z = np.sqrt(3) * (2 * (z + 0.5) / SAMPLES - 1)
+    got = evaluate.step(TrainingStep(), model, noise, w, z, lr=0.3, weight_decay=0.1)
     ok, why = close(got, systems.sgd_step(w, pair_gradient(w, columns), 0.3, 0.1))
     assert ok, why
 

@@ -17,7 +17,7 @@ class Uniform(NamedTuple):
 
 
 def uniform_level(delta: float) -> float:
-    """The standard deviation delta/sqrt(3) of the uniform law on (-delta, delta): the sigma of a noise with Uniform()."""
+    """Standard deviation delta/sqrt(3) of the uniform law on (-delta, delta): the sigma of a noise with Uniform()."""
     return checks.nonnegative("delta", delta) / ROOT3
 
 

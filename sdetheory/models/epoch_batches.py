@@ -41,7 +41,7 @@ class EpochBatch(NamedTuple):
 
 
 def epoch_batches(model: DeepLinear, batch: int) -> EpochBatch:
-    """Mini-batches of `batch` of the n samples of `model`, each taken once an epoch: noise that makes SGD mini-batch SGD.
+    """Mini-batches of `batch` of the n samples of `model`, each taken once an epoch: with it SGD is mini-batch SGD.
 
     L_B(w) = (1/B) sum_{i in B} penalty(W_N ... W_1 x_i - y_i), exactly, for a model built by `deep_linear_from_data`.
     Every path goes through the data in a new random order in every epoch of n // B steps (n % B samples are left out
