@@ -149,6 +149,28 @@ def test_a_users_loss_noise_and_observer_train_from_another_folder(tmp_path, jit
     assert last == final[1]
 
 
+LATE = """
+import json
+import sdetheory as st
+from sdetheory.lanes.verbs import prepare
+import landscape
+st.simulate(landscape.Bowl(0.5), st.GradientDescent(0.1), [1.0, -2.0], [3])
+try:
+    prepare.of(landscape.Bowl)(lambda model, w, q, out, work: (q,))
+except TypeError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.compiled
+def test_a_kernel_that_comes_too_late_is_refused_by_code_from_disk_too(tmp_path):
+    workshop = Workshop(tmp_path)
+    (tmp_path / "scripts" / "late.py").write_text(LATE)
+    for _ in range(2):  # compiled, then read from disk
+        assert "Bowl already has a `prepare` kernel" in workshop.run("late.py")
+
+
 TWIN = """
 from typing import NamedTuple
 from sdetheory.lanes.vector import load, store

@@ -209,7 +209,10 @@ def test_the_style_does_not_leak():
     assert matplotlib.rcParams["font.size"] == size
 
 
-DEAREST = ("five_schedules", "function_space", "invariants", "rotational_equilibrium", "small_lr")
+DEAREST = (
+    "five_schedules", "full_batch", "function_space", "invariants", "lag_distance", "linear_scaling",
+    "rotational_equilibrium", "small_lr",
+)  # fmt: skip
 
 
 def figures_under_test():

@@ -24,6 +24,7 @@ from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
 
+from sdetheory.lanes.dispatch import settle
 from sdetheory.lanes.sources import digest
 
 KEPT = 400  # files of one entry point that are kept when new ones come
@@ -59,7 +60,10 @@ class DiskCache(FunctionCache):
             data = None if file is None else pickle.loads(file.read_bytes())
         except (OSError, EOFError, pickle.UnpicklingError, ImportError, AttributeError):
             return None
-        return None if data is None else self._impl.rebuild(target_context, data)
+        if data is None:
+            return None
+        settle(_plugin_classes(sig.args if hasattr(sig, "args") else sig))
+        return self._impl.rebuild(target_context, data)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep compiled code; where the folder cannot be written it is simply not kept."""

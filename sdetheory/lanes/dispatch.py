@@ -15,7 +15,7 @@ Inside compiled code the choice is made at compile time (no cost at run time).  
 plain function, so it stays importable and testable; `gradient.kernel(Rayleigh)` is the jitted one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from numba import njit, types
@@ -146,6 +146,14 @@ lower_constant(VerbType)(lambda context, builder, typ, value: context.get_dummy_
 
 VERBS: list[Verb] = []
 _COUNT: list[None] = []
+
+
+def settle(classes: Iterable[type]) -> None:
+    """Compiled code that asked for the classes' optional kernels was read from disk: none may come any more."""
+    optional = [generic for generic in VERBS if generic.default is not None]
+    for cls in classes:
+        for generic in optional:
+            generic.settled.add(cls)
 
 
 def registrations() -> int:
