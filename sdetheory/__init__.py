@@ -22,6 +22,7 @@ _HOME = {
     **dict.fromkeys(
         ("DiagonalNetwork", "DiagonalLabelNoise", "DiagonalFlowNoise", "DiagonalBatch"), "models.diagonal_network"
     ),
+    **dict.fromkeys(("layer_noise", "weight_noise", "dropout", "drop_connect"), "models.factor_noise"),
     "epoch_batches": "models.epoch_batches",
     "Equator": "models.equator",
     "SampleBatch": "models.sample_noise",

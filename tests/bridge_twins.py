@@ -12,6 +12,7 @@ from proofs_check import systems
 from sdetheory.models import deep_linear as nets
 from sdetheory.models import deep_linear_noise as net_noise
 from sdetheory.models import diagonal_network as diagonals
+from sdetheory.models import factor_noise
 from sdetheory.models import noise as noises
 from sdetheory.models import scale_invariant as losses
 from sdetheory.models.deep_linear_batches import Minibatch
@@ -87,6 +88,12 @@ def network_layers(w, widths=WIDTHS):
         layers.append(sp.Matrix(rows, columns, list(w[start : start + rows * columns])))
         start += rows * columns
     return layers
+
+
+def masked_layers(w, mask):
+    """[W_1, W_2] with the outputs of W_1 times the diagonal of a mask."""
+    first, second = network_layers(w)
+    return [mask * first, second]
 
 
 def target_loss(w, p, penalty=systems.half_square, noise=None):
@@ -288,9 +295,41 @@ diagonal_labels = Twin(
 )
 diagonal_batch = Twin("DiagonalBatch", diagonals.DiagonalBatch, 4, 9,
                       lambda p: diagonals.DiagonalBatch(diagonal_net(p), 2), drawn_loss, 2)  # fmt: skip
+chain_layers = Twin(
+    "FactorNoise, chain",
+    factor_noise.FactorNoise,
+    3,
+    2,
+    lambda p: factor_noise.layer_noise(nets.scalar_chain(3, p[0]), abs(p[1]), [1, 3]),
+    lambda w, p, z: systems.square_loss(
+        chain_product(w) * (1 + sp.Abs(p[1]) * z[0]) * (1 + sp.Abs(p[1]) * z[1]), p[0]
+    ),
+    2,
+)
+hidden_masks = Twin(
+    "FactorNoise, dropout",
+    factor_noise.FactorNoise,
+    12,
+    4,
+    lambda p: factor_noise.dropout(whitened(p), 0.7),
+    lambda w, p, z: systems.network_loss(
+        masked_layers(w, sp.diag(*(1 + sp.sqrt(sp.Rational(3, 7)) * x for x in z))), sp.eye(2), sp.Matrix(2, 2, p[:4])
+    ),
+    3,
+)
+weight_masks = Twin(
+    "FactorNoise, weights",
+    factor_noise.FactorNoise,
+    12,
+    5,
+    lambda p: factor_noise.weight_noise(whitened(p), abs(p[4])),
+    lambda w, p, z: target_loss([x * (1 + sp.Abs(p[4]) * y) for x, y in zip(w, z, strict=True)], p),
+    12,
+)
 BATCHES = [(diagonal, goe_noise), (quotient, goe_full), (linear, linear_noise), (circle, circle_noise),
            (positive, sample_noise),
            (net, labels), (chain, chain_labels), (chain, chain_inputs), (data_net, data_inputs),
+           (chain, chain_layers), (net, hidden_masks), (net, weight_masks),
            (diagonal_network, diagonal_labels), (diagonal_network, diagonal_batch)]  # fmt: skip
 
 # A noise given by its covariance: (size of the parameters, plug-in, Sigma(w, letters)).
@@ -301,7 +340,8 @@ ADDED = {
                         lambda w, p: systems.projected(w, sp.Matrix(3, 2, p) * sp.Matrix(3, 2, p).T)),
     White: (1, lambda p: White(abs(p[0])), lambda w, p: p[0] ** 2 * sp.eye(len(w))),
 }  # fmt: skip
-NOT_LINEAR = (chain_inputs, data_inputs, sample_noise, diagonal_batch)  # in the increments: no diffusion
+NOT_LINEAR = (chain_layers, hidden_masks, weight_masks, chain_inputs, data_inputs, sample_noise,
+              diagonal_batch)  # in the increments: no diffusion  # fmt: skip
 WRAPPERS = {Skewed}  # tested against the noise they wrap
 ELSEWHERE = {diagonals.DiagonalFlowNoise}  # neither of a batch nor of any dimension: tested with its model
 INDEXED = {EpochBatch, Minibatch}  # increments choose samples: tested sample by sample
