@@ -41,6 +41,7 @@ def test_an_epoch_takes_every_sample_at_most_once(samples, data, seed, path):
     np.testing.assert_array_equal(increments(seed, path, first, first + 1, batch, increment=law)[0], drawn[first])
 
 
+@pytest.mark.compiled
 def test_the_order_of_an_epoch_does_not_depend_on_the_batch():
     whole = increments(5, 3, 0, 4, 12, increment=Epochs(12, 12))
     for batch in (1, 2, 3, 6):
@@ -213,6 +214,7 @@ def test_batches_shrink_the_imbalance_at_the_predicted_rate(lr, steps, batch, re
         close(rate / (lr**2 * variance * slope_factor(2 * lr * np.hypot(3, 2), 0, 1.0)), 1.0)
 
 
+@pytest.mark.compiled
 @pytest.mark.claim("D29", kind="simulation")
 @pytest.mark.parametrize("replace", [True, False])
 def test_interpolating_data_freeze_the_imbalance(replace):
