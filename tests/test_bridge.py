@@ -170,7 +170,7 @@ def test_label_noise_on_data_has_the_covariance_of_its_definition():
 @settings(max_examples=15)
 @given(states(12, 12), lists(integers(0, SAMPLES - 1), min_size=2, max_size=2))
 def test_a_mini_batch_is_a_symbolic_network_on_its_samples(uniform, drawn, chosen):
-    """One step of SGD at samples with repetition, by index or by uniform number: the step on their loss."""
+    """One step of SGD at samples with repetition, by index or by number: a step on the loss of their columns."""
     w, p, _ = drawn
     assume(np.linalg.norm(p) > 0.01)
     columns = np.concatenate([np.reshape(half, (2, SAMPLES))[:, chosen].ravel() for half in (p[:6], p[6:])])
