@@ -34,6 +34,7 @@ _HOME = {
     **dict.fromkeys(("Adam", "AdamW", "Lion"), "dynamics.adaptive"),
     **dict.fromkeys(("SVAG", "CoinSVAG"), "dynamics.svag"),
     "SphereSGD": "dynamics.sphere_sgd",
+    "LayerRateSGD": "dynamics.layer_rate",
     **dict.fromkeys(("sharpness_flow", "edge_start", "equator_longitude"), "slow_flow"),
     "minibatch": "models.deep_linear_batches",
     "Antithetic": "lanes.antithetic",
