@@ -53,7 +53,9 @@ SHOWN = np.unique(np.geomspace(1, 4000, 60).astype(int))  # steps shown where ti
 # The theory sheet's numbers, from an independent computation: ends of flow and descent, imbalances.
 FLOW_ENDS = [[0.55961, 1.78694], [2.05587, 0.48641], [-0.53553, -1.86730], [1.68050, 0.59506]]
 DESCENT_ENDS = [[0.56273, 1.77705], [2.04682, 0.48856], [-0.53719, -1.86153], [1.67681, 0.59637]]
-IMBALANCE_AT = {1: {200: 1.9038, 1000: 0.38381}, 2: {200: 0.38101, 1000: 1.228e-4}}
+IMBALANCE_AT = {1: {200: 1.9038, 1000: 0.38381, 4000: 9.457e-4}, 2: {200: 0.38101, 1000: 1.228e-4}}
+ENTRY = (0.9682, 0.9680, 0.00101)  # w_1 w_2, the edge of the band and the data loss where the band is entered
+HALF_DIGIT = (5e-5, 5e-5, 5e-6)
 
 
 def compute(params: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -122,6 +124,7 @@ def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
     step = (data["imbalance_step"][:, :, :-1] - data["descent_imbalance"][:, :, 1:]) / np.abs(start)
     entry, loss = _entry(data), data["descent_loss"][-1]
     inside = _in_band(data)[entry:]
+    at_entry = np.array([data["product"][-1, 0, entry], data["band"][-1, 0, entry], loss[entry]])
     ends = np.abs(np.abs(data["descent"][-1, :, -1]) - np.sqrt(data["limit"][-1]))
     told = [
         np.abs(data["descent_imbalance"][m, 0, k]) / v - 1
@@ -147,6 +150,8 @@ def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
                 "every step of gradient descent obeys the exact step of the imbalance to {found:.0e}"),
         at_most("imbalance_as_told", np.abs(told).max(), 2e-3, "and the independent numbers to {found:.0e}."),
         near("enters_the_band", entry, 20, 0, "With mu = 0.05, w_1 w_2 enters the band at step {found:.0f}"),
+        at_most("entry_as_told", np.max(np.abs(at_entry - ENTRY) / HALF_DIGIT), 1.0,
+                f"at {at_entry[0]:.4f}, its edge at {at_entry[1]:.4f} (the independent numbers),"),
         at_least("stays_in_the_band", inside.mean(), 1.0, "and never leaves it;"),
         at_most("loss_falls_before", np.diff(loss[: max(entry, 2)]).max(), 0.0,
                 f"the data loss falls in every step before, to {loss[entry]:.5f} there,"),
@@ -191,6 +196,7 @@ BROKEN = {
     "step_identity": lambda data: data | {"descent_imbalance": data["flow_imbalance"]},
     "imbalance_as_told": lambda data: data | {"descent_imbalance": data["flow_imbalance"]},
     "enters_the_band": _shifted("band", 5e-3),
+    "entry_as_told": _shifted("band", 5e-3),
     "stays_in_the_band": lambda data: data | {"band": data["band"] + 1e-3 * (data["steps"] > 100)},
     "loss_falls_before": lambda data: data | {"descent_loss": data["descent_loss"] * (1 + data["steps"] % 2)},
     "loss_rises_after": lambda data: data | {"descent_loss": data["descent_loss"][:, :100]},
