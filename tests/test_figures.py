@@ -178,6 +178,18 @@ def test_unknown_name_suggests_and_ends_with_status_2(capsys):
     assert "did you mean 'equilibrium'?" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+@pytest.mark.compiled
+def test_two_processes_draw_the_same_as_one(tmp_path, capsys):
+    names = ["public_run", "never_settles"]
+    for workers in ("1", "2"):
+        assert runner.main([*names, "--quick", "--out", str(tmp_path / workers), "--workers", workers]) == 0
+    table = capsys.readouterr().out
+    assert table.rindex("public_run: ") < table.rindex("never_settles: "), "the table is in the order asked for"
+    for file in (f"{name}.{kind}" for name in names for kind in ("pdf", "png", "npz")):
+        assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes(), file
+
+
 def test_interrupted_run_goes_on_where_it_stopped(tmp_path, capsys):
     (tmp_path / "b").mkdir()
     first = toy(tmp_path)

@@ -2,10 +2,14 @@
 
 import argparse
 import importlib
+import multiprocessing
+import os
 import pkgutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -47,11 +51,13 @@ def _importer(name: str) -> Callable[[], ModuleType]:
 
 
 def main(argv: list[str] | None = None, known: Scripts | None = None) -> int:
-    """Exit status: 0 if every sentence of every caption holds, 1 if not, 2 for a name that does not exist."""
+    """Exit status: 0 if every sentence of every caption holds, 1 if not, 2 for arguments that make no sense."""
+    own = known is not None
     known = scripts() if known is None else known
     asked = _parser().parse_args(argv)
     try:
         names = [checks.choice("NAME", name, known) for name in asked.names] or list(known)
+        workers = 1 if own else min(checks.integer("--workers", asked.workers, least=1), len(names))
     except ValueError as error:
         print(f"figures: {error}", file=sys.stderr)
         return 2
@@ -60,7 +66,9 @@ def main(argv: list[str] | None = None, known: Scripts | None = None) -> int:
         return 0
     printed: list[Printed] = []
     try:
-        for one in _print_all({name: known[name] for name in names}, asked.quick, asked.out):
+        chosen = {name: known[name] for name in names}
+        run = _print_all(chosen, asked.quick, asked.out) if workers == 1 else _share_out(names, asked, workers)
+        for one in run:
             printed.append(one)
     except KeyboardInterrupt:
         print(
@@ -68,7 +76,7 @@ def main(argv: list[str] | None = None, known: Scripts | None = None) -> int:
         )
         return 130
     finally:
-        _print_table(printed)
+        _print_table(sorted(printed, key=lambda one: names.index(one.name)))
     return 0 if all(one.holds for one in printed) else 1
 
 
@@ -82,7 +90,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=Path("figures_out"), metavar="DIR", help="default: %(default)s"
     )
+    parser.add_argument(
+        "--workers", type=int, default=_processors(), metavar="N",
+        help="processes that draw figures at the same time; the results are the same (default: %(default)s)",
+    )  # fmt: skip
     return parser
+
+
+def _processors() -> int:
+    """The processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _print_list(modules: list[ModuleType]) -> None:
@@ -95,6 +112,31 @@ def _print_all(asked: Scripts, quick: bool, out: Path) -> Iterator[Printed]:
         for name, script in bar:
             bar.set_description(name)
             yield print_figure(script(), quick, out)
+
+
+def _share_out(names: list[str], asked: argparse.Namespace, workers: int) -> Iterator[Printed]:
+    """The same with several processes: most of a first run is compiling, which one process does on one processor."""
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts)
+    try:
+        pending = [pool.submit(_print_named, name, asked.quick, asked.out) for name in dict.fromkeys(names)]
+        with tqdm(as_completed(pending), total=len(pending), unit="figure", disable=None, leave=False) as bar:
+            for done in bar:
+                yield done.result()
+    except BaseException:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C goes to every process of the terminal; the first one ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _print_named(name: str, quick: bool, out: Path) -> Printed:
+    return print_figure(scripts()[name](), quick, out)
 
 
 def print_figure(script: ModuleType, quick: bool, out: Path) -> Printed:
