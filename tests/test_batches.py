@@ -8,7 +8,8 @@ import sdetheory as st
 from sdetheory.lanes.random import Philox, increments
 from sdetheory.models.deep_linear_batches import batch_members
 from sdetheory.models.weights import gaussian_weights
-from sdetheory.statistics import mean_test
+from sdetheory.predictions import public_run
+from sdetheory.statistics import equivalent, mean_test
 
 SAMPLES, WIDTHS = 6, (2, 3, 2)
 
@@ -64,6 +65,30 @@ def test_the_imbalance_of_a_chain_falls_in_every_batch():
     slope = x[picked] ** 2 * starts.prod(axis=1) - (x * (x + noise))[picked]
     before, after = (w[:, 0] ** 2 - w[:, 1] ** 2 for w in (starts, run.final))
     close(after, before * (1 - 0.01 * slope**2), scale=10)
+
+
+@pytest.mark.compiled
+@pytest.mark.claim("D28", kind="simulation")
+@pytest.mark.parametrize("batch", [1, 4])
+def test_the_rate_of_batches_needs_the_curvature_of_each(batch):
+    """Decay of ln|D| at W = 1: E a_B^2/E a_B enters the factor of finite steps, where E a_B would miss by 7%, B = 1."""
+    rng, lr, steps = np.random.default_rng(4), 0.01, 3000
+    x = rng.standard_normal(100)
+    x = (x - x.mean()) / x.std()
+    y = x + 0.5 * rng.standard_normal(100)
+    y += x * (1 - np.mean(x * y))
+    model, start = st.deep_linear_from_data(x[None], y[None], (1, 1, 1)), np.array([2.0, 0.5])
+    run = st.simulate(
+        model, st.SGD(2 * lr), start, [200, 200 + steps], noise=st.minibatch(model, batch), increment=st.Uniform(),
+        seed=9, paths=256, keep_states=True, threads=1,
+    )  # fmt: skip
+    logs = np.log(run.states[..., 0] ** 2 - run.states[..., 1] ** 2)
+    rate = public_run.batch_imbalance_rate(
+        lr=lr, imbalance=np.exp(logs.mean()), two_layer_target=1.0, curvature=1 + (np.mean(x**4) - 1) / batch,
+        slope_variance=4 * np.var(x * x - x * y) / batch,
+    )  # fmt: skip
+    outcome = equivalent((logs[:, 0] - logs[:, 1]) / (steps * rate), 1.0, margin=0.03)
+    assert outcome, outcome
 
 
 def test_uniform_increments_fill_their_interval():

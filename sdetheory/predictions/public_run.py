@@ -16,7 +16,8 @@ from sdetheory.predictions.prediction import Prediction, Quantity
 
 QUANTITIES = (
     *(q for q in deep_linear.QUANTITIES if q.name in ("lr", "imbalance", "two_layer_target")),
-    Quantity("curvature", "loss/w^4", "a, mean of x^2", "a", "positive"),
+    Quantity("curvature", "loss/w^4", "a, mean of x^2; in rates, where it varies from step to step, E a^2/E a", "a",
+             "positive"),
     Quantity("slope_variance", "loss^2/w^4", "variance of dl_B/dW of a batch at W = b/a", "V", "positive"),
     Quantity("residual_variance", "loss^2/w^4", "variance (over n - 1) of x^2 W - x y at W = b/a over samples",
              "s^2", "nonnegative"),
