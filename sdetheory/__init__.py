@@ -37,6 +37,7 @@ _HOME = {
     "LayerRateSGD": "dynamics.layer_rate",
     **dict.fromkeys(("sharpness_flow", "edge_start", "equator_longitude"), "slow_flow"),
     "minibatch": "models.deep_linear_batches",
+    "gaussian_batch": "models.deep_linear_gaussian",
     "Antithetic": "lanes.antithetic",
     **dict.fromkeys(("Uniform", "uniform_level"), "lanes.uniform"),
     "Held": "lanes.held",

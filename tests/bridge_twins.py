@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from proofs_check import systems
 from sdetheory.models import deep_linear as nets
+from sdetheory.models import deep_linear_gaussian as net_gaussian
 from sdetheory.models import deep_linear_noise as net_noise
 from sdetheory.models import diagonal_network as diagonals
 from sdetheory.models import factor_noise
@@ -326,11 +327,23 @@ weight_masks = Twin(
     lambda w, p, z: target_loss([x * (1 + sp.Abs(p[4]) * y) for x, y in zip(w, z, strict=True)], p),
     12,
 )
+
+
+def weighted_loss(w, p, z):
+    """The data loss with weights 1 + sqrt(n/B) (z_i - mean z) of the samples, B = 2."""
+    weights = [1 + sp.sqrt(sp.Rational(SAMPLES, 2)) * (x - sp.Add(*z) / SAMPLES) for x in z]
+    residual = systems.end_to_end(network_layers(w)) * sp.Matrix(2, SAMPLES, p[:6]) - sp.Matrix(2, SAMPLES, p[6:12])
+    return sp.Add(*(weights[k % SAMPLES] * systems.half_square(r) for k, r in enumerate(residual))) / SAMPLES
+
+
+data_gaussian = Twin("GaussianBatch", net_gaussian.GaussianBatch, 12, 12,
+                     lambda p: net_gaussian.gaussian_batch(data(p), 2), weighted_loss, SAMPLES)  # fmt: skip
 BATCHES = [(diagonal, goe_noise), (quotient, goe_full), (linear, linear_noise), (circle, circle_noise),
            (positive, sample_noise),
            (net, labels), (chain, chain_labels), (chain, chain_inputs), (data_net, data_inputs),
            (chain, chain_layers), (net, hidden_masks), (net, weight_masks),
-           (diagonal_network, diagonal_labels), (diagonal_network, diagonal_batch)]  # fmt: skip
+           (diagonal_network, diagonal_labels), (diagonal_network, diagonal_batch),
+           (data_net, data_gaussian)]  # fmt: skip
 
 # A noise given by its covariance: (size of the parameters, plug-in, Sigma(w, letters)).
 ADDED = {
