@@ -17,7 +17,8 @@ from sdetheory import checks
 from sdetheory.dynamics.rules import default_integrator
 from sdetheory.ensemble import Ensemble
 from sdetheory.lanes import driver, verbs
-from sdetheory.lanes.random import Block, Gaussian
+from sdetheory.lanes.held import Held
+from sdetheory.lanes.random import Block, Gaussian, numbers
 from sdetheory.lanes.sources import digest, plugin_classes
 from sdetheory.lanes.vector import WIDTHS
 from sdetheory.models.noise import NoNoise
@@ -67,7 +68,7 @@ def simulate(
     integrator = canonical(
         default_integrator(dynamics, model, noise) if integrator is None else integrator, d
     )
-    _check_match(model, dynamics, noise, integrator, increment, w0)
+    _check_match(model, dynamics, noise, integrator, w0)
     observers, names = _observers(observe, d)
     columns = _columns(observers, names)
     _check_kernels(model, noise, integrator, observers)
@@ -102,7 +103,7 @@ def simulate(
         model,
         noise,
         canonical(generator, d),
-        canonical(_increment(increment, noise, coarsen), d),
+        canonical(_increment(increment, noise, coarsen, generator), d),
         observers,
         _seed(seed),
         checks.integer("coarsen", coarsen, least=1),
@@ -161,8 +162,9 @@ def _seed(seed: Any) -> int:
     return int(seed)
 
 
-def _increment(increment: Any, noise: Any, coarsen: int) -> Any:
-    """The increments of a run; raises ValueError for others than those a noise is made for, or sums of them."""
+def _increment(increment: Any, noise: Any, coarsen: int, generator: Any) -> Any:
+    """The increments of a run; raises ValueError for others than those a noise is made for, sums of them, or a
+    generator that holds numbers which do not come from it."""
     own = getattr(noise, "increment", None)
     if own is None:
         return Gaussian() if increment is None else increment
@@ -172,6 +174,8 @@ def _increment(increment: Any, noise: Any, coarsen: int) -> Any:
         )
     if coarsen != 1:
         raise ValueError(f"`coarsen` must be 1 for {type(noise).__name__}, which draws {own}: coarsen={coarsen}")
+    if isinstance(generator, Held) and numbers.has(own):
+        raise ValueError(f"`generator` must not hold the numbers of {type(noise).__name__}: generator={generator}")
     return own
 
 
@@ -195,9 +199,7 @@ def _width(width: int | None, model: Any, paths: int) -> int:
     return int(width)
 
 
-def _check_match(
-    model: Any, dynamics: Any, noise: Any, integrator: Any, increment: Any, w0: np.ndarray
-) -> None:
+def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.ndarray) -> None:
     """Raises where the pieces do not belong together, or the start is the origin of a scale-invariant
     loss.
     """
@@ -224,8 +226,6 @@ def _check_match(
         checks.start_norm("w0", w0)
     if hasattr(integrator, "check_fits"):
         integrator.check_fits(model, noise)
-    if hasattr(noise, "check_increment"):
-        noise.check_increment(increment)
 
 
 def _check_kernels(model: Any, noise: Any, integrator: Any, observers: tuple) -> None:

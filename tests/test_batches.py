@@ -5,7 +5,7 @@ import pytest
 from deep_linear_cases import SLOPE, close, gradient_by_hand
 
 import sdetheory as st
-from sdetheory.lanes.random import Philox, increments
+from sdetheory.lanes.random import Gaussian, Philox, increments
 from sdetheory.models.deep_linear_batches import batch_members
 from sdetheory.models.weights import gaussian_weights
 from sdetheory.predictions import public_run
@@ -107,8 +107,11 @@ def test_held_increments_stay_for_their_steps():
 
 def test_refusals():
     _, model = problem(np.random.default_rng(1))
-    with pytest.raises(ValueError, match=r"`increment` must be Uniform\(\) for Minibatch"):
-        st.simulate(model, st.SGD(0.1), np.ones(12), [1], noise=st.minibatch(model, 2))
+    for increment in (Gaussian(), st.Antithetic()):
+        with pytest.raises(ValueError, match=r"`increment` must be left out for Minibatch, which draws Uniform\(\)"):
+            st.simulate(model, st.SGD(0.1), np.ones(12), [1], noise=st.minibatch(model, 2), increment=increment)
+    with pytest.raises(ValueError, match="`coarsen` must be 1 for Minibatch"):
+        st.simulate(model, st.SGD(0.1), np.ones(12), [1], noise=st.minibatch(model, 2), coarsen=2)
     with pytest.raises(ValueError, match="`batch` must not exceed the samples without replacement: batch=7"):
         st.minibatch(model, 7, replacement=False)
     with pytest.raises(ValueError, match="`model` must be on data"):

@@ -14,7 +14,6 @@ from sdetheory.conventions import without_half
 from sdetheory.integrators.euler_maruyama import TrainingStep
 from sdetheory.lanes.epochs import ROUNDS, Epochs
 from sdetheory.lanes.random import increments
-from sdetheory.lanes.uniform import Uniform
 from sdetheory.models.deep_linear import PseudoHuber, deep_linear, deep_linear_from_data
 from sdetheory.models.deep_linear_batches import minibatch
 from sdetheory.models.epoch_batches import epoch_batches
@@ -198,7 +197,7 @@ def test_batches_shrink_the_imbalance_at_the_predicted_rate(lr, steps, batch, re
     noise = minibatch(model, batch) if replace else epoch_batches(model, batch)
     run = sdetheory.simulate(
         model, sdetheory.SGD(lr), start_of(3.0), [steps], noise=noise, paths=512, seed=2,
-        increment=Uniform() if replace else None, progress=False,
+        progress=False,
     )  # fmt: skip
     variance, size = 4 * np.var(x * x - x * y) / batch * (1.0 if replace else (n - batch) / (n - 1)), 3.0
     for _ in range(20):
@@ -224,7 +223,7 @@ def test_interpolating_data_freeze_the_imbalance(replace):
     noise = minibatch(model, 4) if replace else epoch_batches(model, 4)
     run = sdetheory.simulate(
         model, sdetheory.SGD(0.05), [0.1, 1.7], [10, 400, 2000], noise=noise, paths=8,
-        increment=Uniform() if replace else None, keep_states=True, progress=False,
+        keep_states=True, progress=False,
     )  # fmt: skip
     imbalance = run.states[..., 1] ** 2 - run.states[..., 0] ** 2
     assert np.ptp(imbalance[:, 0]) > 1e-4, imbalance[:, 0]  # batches made a difference on the way
@@ -250,6 +249,8 @@ def test_what_cannot_be_a_batch_is_refused():
         run(increment=sdetheory.Antithetic())
     with pytest.raises(ValueError, match=r"`coarsen` must be 1 for EpochBatch"):
         run(coarsen=2)
+    with pytest.raises(ValueError, match=r"`generator` must not hold the numbers of EpochBatch"):
+        run(generator=sdetheory.Held(2))
     with pytest.raises(ValueError, match=r"`noise` must be linear in its increments for WeightDecaySDE"):
         run(rule=sdetheory.WeightDecaySDE(0.1, 0.1))
     with pytest.raises(ValueError, match=r"must have increments with a fair sign"):

@@ -15,7 +15,7 @@ from sdetheory.models.sweep import Sweep, build_sweep, lay_inputs
 
 
 class Minibatch(NamedTuple):
-    """Batch gradient minus gradient; made by `minibatch`, drawn with `increment=Uniform()`."""
+    """Batch gradient minus gradient; made by `minibatch`, drawn with Uniform() increments."""
 
     sweep: Sweep
     residual_loss: Any
@@ -27,19 +27,20 @@ class Minibatch(NamedTuple):
     distinct: bool
     linear = False  # samples are chosen: there is no G(w)
 
-    def check_increment(self, increment: Any) -> None:
-        """Raises ValueError for numbers that are not uniform: the choice of samples would not be fair."""
-        if not isinstance(increment, Uniform):
-            raise ValueError(f"`increment` must be Uniform() for Minibatch: increment={increment}")
+    @property
+    def increment(self) -> Any:
+        """Uniform numbers, one by one: with others, or sums of them, the choice of samples would not be fair."""
+        return Uniform()
 
 
 def minibatch(model: DeepLinear, batch: int, replacement: bool = True) -> Minibatch:
-    """Batches of `batch` of the n samples, a new one in every step, with `st.SGD` and `increment=st.Uniform()`.
+    """Batches of `batch` of the n samples, a new one in every step: with it `st.SGD` is mini-batch SGD.
 
     Model gradient + disturbance = gradient of the mean loss of the batch, exactly, for any residual loss. Without
-    replacement the samples of a batch are distinct; batches of different steps are independent. Cost per step:
-    a sweep over all n samples and n comparisons a sample drawn. Raises ValueError for a model without data, or a
-    batch larger than the data without replacement.
+    replacement the samples of a batch are distinct; batches of different steps are independent (those of
+    `epoch_batches` are not, and take every sample once an epoch). Cost per step: a sweep over all n samples and n
+    comparisons a sample drawn. Raises ValueError for a model without data, or a batch larger than the data without
+    replacement.
     """
     batch, samples = checks.integer("batch", batch, least=1), model.samples
     if not samples:
