@@ -27,7 +27,7 @@ from sdetheory.networks.record import TrainingRecord
 from sdetheory.networks.streams import BLOCK, batches
 
 _CACHE_BYTES = 2_000_000
-_LARGEST_CHUNK = 16
+_LARGEST_CHUNK = 64
 
 
 def train(
