@@ -106,6 +106,22 @@ def test_noise_of_k_layers_is_input_noise_of_a_larger_variance(w, sigma, layers)
     close(found, slope * others, scale=1000.0)
 
 
+@pytest.mark.claim("D24", kind="property")
+@settings(max_examples=15)
+@given(arrays(3).map(lambda w: w + np.sign(w) + (w == 0)), arrays(3), st.booleans())
+@example(np.ones(3), np.zeros(3), True)
+def test_noise_anywhere_in_a_chain_moves_the_imbalance_as_input_noise(w, z, masks):
+    """1 + e is the product of all factors: D_ij' = D_ij (1 - 4 lr^2 (1+e)^2 (W(1+e) - 1)^2 W^2/(w_i w_j)^2)."""
+    chain, lr = scalar_chain(3), 0.01
+    noise = drop_connect(chain, 0.6) if masks else layer_noise(chain, 0.4, [1, 2, 3])
+    after = evaluate.step(TrainingStep(), chain, noise, w, z, lr=lr)
+    factor, whole = np.prod(1 + noise.level * z), w.prod()
+    predicted = predictions.scalar_imbalance_step(
+        imbalance=w[0] ** 2 - w[1] ** 2, lr=lr, weight_decay=0.0, slope=2 * factor * (whole * factor - 1), rest=w[2]
+    )
+    close(after[0] ** 2 - after[1] ** 2, predicted, scale=1e4)
+
+
 def test_drop_connect_over_all_masks():
     """The mean over 2^8 masks of the loss of one matrix layer before another, by its second moments."""
     rng, widths = np.random.default_rng(2), (2, 2, 2)

@@ -11,6 +11,7 @@ from sdetheory import evaluate
 from sdetheory.lanes.uniform import Uniform, uniform_level
 from sdetheory.models.deep_linear import deep_linear, scalar_chain
 from sdetheory.models.deep_linear_noise import multiplicative_input_noise
+from sdetheory.predictions import deep_linear as predictions
 from sdetheory.predictions import descent, noise_bands
 from tests.deep_linear_cases import arrays, close
 
@@ -70,6 +71,33 @@ def test_descent_at_the_adaptive_rate(depth):
     kept = (imbalance[:, -1] / imbalance[:, 0])[clear[:, 0]]
     least = descent.adaptive_imbalance_kept(distance=np.abs(error[:, :1]) + np.zeros_like(imbalance[:, 0]))
     assert (kept >= least[clear[:, 0]] - 1e-9).all() and (kept > 0.8).all(), kept.min()
+
+
+@pytest.mark.compiled
+@pytest.mark.claim("D15", kind="simulation")
+@pytest.mark.parametrize("depth", [2, 3])
+def test_with_weight_decay_the_adaptive_rate_balances(depth):
+    """mu = 0.05: every step multiplies D by (1 - 2 h mu)^2 - 4 h^2 (W - 1)^2 W^2/(w_i w_j)^2, in [0, 1) here, and D
+    ends below 1e-9 of its start, at the balanced minimum of the penalised loss."""
+    mu, starts = 0.05, starts_in_the_band(np.random.default_rng(3), depth, 256)
+    rule = sdetheory.LayerRateSGD(0.25, 2 * mu)
+    near = sdetheory.simulate(
+        scalar_chain(depth), rule, starts, np.arange(101), keep_states=True, progress=False
+    ).states  # fmt: skip
+    imbalance, before = gaps(near), near[:, :-1]
+    h, whole = 0.25 / (before**-2).sum(axis=-1)[..., None], before.prod(axis=-1)[..., None]
+    first, second = np.triu_indices(depth, 1)
+    pairs = (before[..., first] * before[..., second]) ** 2
+    factors = (1 - 2 * h * mu) ** 2 - 4 * h**2 * (whole - 1) ** 2 * whole**2 / pairs
+    error = np.abs(imbalance[:, 1:] - imbalance[:, :-1] * factors).max(axis=(1, 2)) / (near**2).max(axis=(1, 2))
+    assert error.max() < 1e-12, error.max()
+    assert factors.min() >= 0 and factors.max() < 1, (factors.min(), factors.max())
+    start = np.exp(0.5) * np.ones(depth)  # of the two branches at depth 3, towards W > 0
+    start[0] = 1 / start[1:].prod()
+    far = sdetheory.simulate(scalar_chain(depth), rule, start, [4000], progress=False).final[0]
+    assert np.abs(gaps(far)).max() < 1e-9 * np.abs(gaps(start)).max(), far
+    penalty = predictions.ginsburg_stationary_penalty(end_to_end=far.prod(), depth=depth)
+    close(penalty, mu, tolerance=1e-9)
 
 
 def noisy_run(delta, starts, steps):
