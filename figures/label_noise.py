@@ -23,14 +23,14 @@ from sdetheory.observables import inverse_square_sum
 from sdetheory.predictions import deep_linear, label_noise
 
 CLAIMS = ("D30", "D54", "D55")
-CAPTION = """Chains of scalar layers, L = (W - 1)^2, labels 1 + xi with fresh Gaussian xi in every step of SGD, from
-minima W = 1. (a) Two layers from squares (4, 1/4), spread of xi 0.1: imbalance D = w_1^2 - w_2^2 against slow time
-lr^2 k, mean over paths (markers), the finite-lr rate (dashed), and the limiting flow lr -> 0 (dotted). (b) Three
-layers: squares of the layers, lr = 0.03 (markers), and the limiting flow with the factor 1/(1 - lr S) (dashed) and
-without (dotted). (c) Sharpness 2S of chains of two, three and four layers (markers), the same prediction (dashed),
-and its least values 2d (grey). (d) Measured rate of ln D of two layers over that of the limiting flow, 4 lr^2
-sigma^2, in short runs from squares (4, 1/4), spread 0.002 (markers, four standard errors), against lr S; dashed: 1/(1
-- lr S)."""
+CAPTION = """Chains of scalar layers, L = (W - 1)^2, labels 1 + xi with fresh Gaussian xi in every step of SGD (rate
+lr, eta in the panels), from minima W = 1. (a) Two layers from squares (4, 1/4), spread of xi 0.1: imbalance D = w_1^2
+- w_2^2 against slow time lr^2 k, mean over paths (markers), the finite-lr rate (dashed), and the limiting flow lr ->
+0 (dotted). (b) Three layers: squares of the layers, lr = 0.03 (markers), and the limiting flow with the factor 1/(1 -
+lr S) (dashed) and without (dotted). (c) Sharpness 2S of chains of two, three and four layers (markers), the same
+prediction (dashed), and its least values 2d (grey). (d) Measured rate of ln D of two layers over that of the limiting
+flow, 4 lr^2 sigma^2, in short runs from squares (4, 1/4), spread 0.002 (markers, four standard errors), against lr S;
+dashed: 1/(1 - lr S)."""
 
 PARAMS: dict[str, Any] = {
     "rates": [0.02, 0.05, 0.1],
