@@ -161,9 +161,10 @@ def start_of(imbalance):
     return np.array([first, 1 / first])
 
 
-def slope_factor(pull, steps, curvature_square):
-    """E (xi + a u)^2/V along u' = u - pull (xi + a u) at a minimum, in the stationary state: independent steps with
-    E a = 1, E a^2 = curvature_square for steps=0; a = 1 and xi that add up to 0 in an epoch of `steps` steps."""
+def slope_factor(pull, steps, curvature_square, skew):
+    """E (xi + a u)^2/V along u' = u - pull (xi + a u) at a minimum, in the stationary state, E a = 1: independent steps
+    with E a^2 = curvature_square for steps=0; else xi that add up to 0 in an epoch of `steps` steps, skew = E a xi^2/V,
+    to first order in pull in what a does."""
     if not steps:
         return 1 / (1 - curvature_square * pull / 2)
     covariance = (steps * np.eye(steps) - 1) / (steps - 1)
@@ -173,7 +174,7 @@ def slope_factor(pull, steps, curvature_square):
     kept = (1 - pull) ** (2 * np.arange(steps + 1))
     spread += kept * spread[-1] / (1 - kept[-1])
     crossed = np.einsum("ki,ik->k", by_noise[:-1], covariance)
-    return np.mean(1 + spread[:-1] + 2 * crossed)
+    return np.mean(1 + spread[:-1] + 2 * skew * crossed)
 
 
 # (lr, steps, batch, replace, steps of an epoch); lr S < 0.01, but in the last case, where lr S = 0.07
@@ -188,8 +189,8 @@ def test_batches_shrink_the_imbalance_at_the_predicted_rate(lr, steps, batch, re
     """ln D falls by 4 lr^2 Var(x^2 - x y)/B a step, times (1 - B/n) n/(n - 1) without replacement: to 3 per cent.
 
     The spread of W adds 1/(1 - lr S E a^2) with replacement, a = mean x^2 of a batch: for single samples three times
-    the lr S of constant curvature.  Inside an epoch the batches make up for each other, and pull
-    W to where the next ones push harder: in short epochs that adds 1 + 2 lr S.
+    the lr S of constant curvature.  Inside an epoch the batches make up for each other, and pull W to where the next
+    ones push harder: in short epochs (lr S times their steps is small) that adds 1 + 2 lr S E a xi^2/V.
     """
     n = 100
     x, y = normalised_data(np.random.default_rng(7), n, 1.0)
@@ -199,10 +200,12 @@ def test_batches_shrink_the_imbalance_at_the_predicted_rate(lr, steps, batch, re
         model, sdetheory.SGD(lr), start_of(3.0), [steps], noise=noise, paths=512, seed=2,
         progress=False,
     )  # fmt: skip
+    xi = x * x - x * y
+    skew = 1 + np.mean((x * x - 1) * xi**2) / np.mean(xi**2) / batch * (n - 2 * batch) / (n - 2)
     variance, size = 4 * np.var(x * x - x * y) / batch * (1.0 if replace else (n - batch) / (n - 1)), 3.0
     for _ in range(20):
         pull = 2 * lr * np.hypot(size, 2)
-        size *= np.exp(-(lr**2) * variance * slope_factor(pull, epoch, 1 + np.var(x * x) / batch) * steps / 20)
+        size *= np.exp(-(lr**2) * variance * slope_factor(pull, epoch, 1 + np.var(x * x) / batch, skew) * steps / 20)
     logs = np.log(run.final[:, 0] ** 2 - run.final[:, 1] ** 2)
     outcome = equivalent(logs, np.log(size), margin=0.03 * np.log(3.0 / size))
     assert outcome, outcome
@@ -210,7 +213,7 @@ def test_batches_shrink_the_imbalance_at_the_predicted_rate(lr, steps, batch, re
         rate = public_run.batch_imbalance_rate(
             lr=lr, slope_variance=variance, curvature=1.0, imbalance=3.0, two_layer_target=1.0
         )
-        close(rate / (lr**2 * variance * slope_factor(2 * lr * np.hypot(3, 2), 0, 1.0)), 1.0)
+        close(rate / (lr**2 * variance * slope_factor(2 * lr * np.hypot(3, 2), 0, 1.0, 1.0)), 1.0)
 
 
 @pytest.mark.compiled

@@ -171,6 +171,26 @@ def test_sgd_settles_at_the_minimum_of_the_average_loss(kind):
 
 
 @pytest.mark.compiled
+@pytest.mark.claim("D29", kind="simulation")
+def test_masks_on_scalar_layers_freeze_the_imbalance():
+    """Drop-connect interpolates: a mask that drops a layer has slope 0 everywhere, the one that drops none at
+    W = keep^2.  Paths make the same steps at different times and end at one imbalance, which stays; noise of the same
+    variance that is uniform shrinks it."""
+    sigma, start, ends = 0.4, [0.1, 1.7], {}
+    for noise, increment in ((drop_connect(CHAIN, 1 / (1 + sigma**2)), None),
+                             (weight_noise(CHAIN, sigma), Uniform())):  # fmt: skip
+        run = sdetheory.simulate(
+            CHAIN, sdetheory.SGD(0.05), start, [5, 1000, 2000], noise=noise, increment=increment, paths=32,
+            keep_states=True, progress=False,
+        )  # fmt: skip
+        ends[noise.keep > 0] = run.states[..., 1] ** 2 - run.states[..., 0] ** 2
+    early, middle, late = ends[True].T
+    close(late, middle, tolerance=1e-12)
+    assert np.ptp(early) > 1e-3 and np.ptp(late) < 1e-12 and late.min() > 2.5, ends[True]
+    assert (np.abs(ends[False][:, 2]) < 0.8 * np.abs(ends[False][:, 1])).all(), ends[False]
+
+
+@pytest.mark.compiled
 @pytest.mark.claim("D59", kind="simulation")
 def test_dropout_ends_at_thresholded_modes_of_equal_units():
     """Three units, keep 0.7, target diag(3, 2, 1/2), lr falling from 0.05: strengths of the mean network to 0.01, and

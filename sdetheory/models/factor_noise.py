@@ -68,6 +68,8 @@ def dropout(model: DeepLinear, keep: float, layers: Sequence[int] | None = None)
 def drop_connect(model: DeepLinear, keep: float) -> FactorNoise:
     """Every weight times b/keep, b = 1 with probability `keep`, else 0.  Raises ValueError unless 0 < keep < 1.
 
+    On a chain of N scalar layers the noise vanishes at the minimum W = keep^N of the average loss: a mask that drops a
+    layer has slope 0 everywhere.  So it does not balance layers, as other noise of its variance does.
     Source: Wan et al. 2013, Regularization of neural networks using DropConnect.
     """
     which, keep = np.arange(model.dimension), probability("keep", keep)
