@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 import sdetheory
 from sdetheory import evaluate
+from sdetheory.lanes.random import TwoPoint
 from sdetheory.models.diagonal_network import (
     DiagonalBatch,
     DiagonalFlowNoise,
@@ -120,3 +121,7 @@ def test_wrong_arguments_are_refused():
             sdetheory.simulate(MODEL, sdetheory.SGD(0.1), np.ones(10), [1], noise=noise)
     with pytest.raises(ValueError, match="linear in its increments"):
         evaluate.diffusion(DiagonalBatch(MODEL, 1), np.ones(10))
+    with pytest.raises(ValueError, match="`increment` must be Gaussian"):
+        sdetheory.simulate(
+            MODEL, sdetheory.SGD(0.1), np.ones(10), [1], noise=DiagonalBatch(MODEL, 1), increment=TwoPoint()
+        )

@@ -12,6 +12,7 @@ from scipy.special import ndtri
 
 from sdetheory import checks
 from sdetheory.lanes.parts import part
+from sdetheory.lanes.random import Gaussian
 from sdetheory.lanes.vector import constant, fma, load, select, sqrt, store
 from sdetheory.lanes.verbs import disturb, draws, gradient, loss, workspace
 
@@ -73,6 +74,11 @@ class DiagonalBatch(NamedTuple):
         """Raises ValueError for a `batch` below 1."""
         batch, samples = checks.integer("batch", self.batch, least=1), len(self.model.inputs)
         return DiagonalBatch(self.model, batch, ndtri(np.arange(1, samples) / samples))
+
+    def check_increment(self, increment: Any) -> None:
+        """Raises ValueError for increments that are not Gaussian: the samples would not be drawn evenly."""
+        if not isinstance(increment, Gaussian):
+            raise ValueError(f"`increment` must be Gaussian() for DiagonalBatch: increment={increment}")
 
 
 @part
