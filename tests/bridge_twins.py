@@ -3,7 +3,6 @@
 import functools
 
 import numpy as np
-import scipy.stats
 import sympy as sp
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -190,8 +189,8 @@ def diagonal_loss(w, p, noise=None):
 
 
 def drawn_loss(w, p, z):
-    """The mean loss of the samples floor(3 Phi(z_k))."""
-    edge = scipy.stats.norm.ppf([1 / 3, 2 / 3])
+    """The mean loss of the samples that z_k draws: the thirds of [-sqrt 3, sqrt 3]."""
+    edge = np.array([-1, 1]) / np.sqrt(3)
     one = lambda i: systems.diagonal_network_loss(w, sp.Matrix(1, 2, p[2 * i : 2 * i + 2]), sp.Matrix([p[6 + i]]))
     losses = [sp.Piecewise((one(0), x < edge[0]), (one(1), x < edge[1]), (one(2), True)) for x in z]
     return sp.Add(*losses) / len(z)

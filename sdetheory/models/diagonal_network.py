@@ -8,11 +8,10 @@ the flow and shrinks by 1 - (lr s)^2 in a step.
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
 
 from sdetheory import checks
 from sdetheory.lanes.parts import part
-from sdetheory.lanes.random import Gaussian
+from sdetheory.lanes.uniform import ROOT3, Uniform
 from sdetheory.lanes.vector import constant, fma, load, select, sqrt, store
 from sdetheory.lanes.verbs import disturb, draws, gradient, loss, workspace
 
@@ -62,7 +61,7 @@ class DiagonalFlowNoise(NamedTuple):
 class DiagonalBatch(NamedTuple):
     """Mini-batches of `batch` samples, drawn with replacement: exact SGD, the loss of the samples drawn instead of L.
 
-    Increment z_k draws sample floor(n Phi(z_k)) for Gaussian z; other increments would not draw evenly.
+    A uniform increment on [-sqrt 3, sqrt 3], cut into n equal cells, draws each sample.
     """
 
     model: DiagonalNetwork
@@ -73,12 +72,12 @@ class DiagonalBatch(NamedTuple):
     def validated(self, d: int) -> "DiagonalBatch":
         """Raises ValueError for a `batch` below 1."""
         batch, samples = checks.integer("batch", self.batch, least=1), len(self.model.inputs)
-        return DiagonalBatch(self.model, batch, ndtri(np.arange(1, samples) / samples))
+        return DiagonalBatch(self.model, batch, ROOT3 * (2 * np.arange(1, samples) / samples - 1))
 
-    def check_increment(self, increment: Any) -> None:
-        """Raises ValueError for increments that are not Gaussian: the samples would not be drawn evenly."""
-        if not isinstance(increment, Gaussian):
-            raise ValueError(f"`increment` must be Gaussian() for DiagonalBatch: increment={increment}")
+    @property
+    def increment(self) -> Any:
+        """Uniform increments: others would not draw the samples evenly."""
+        return Uniform()
 
 
 @part
