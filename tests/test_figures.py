@@ -222,7 +222,7 @@ def test_the_style_does_not_leak():
 
 
 DEAREST = (
-    "five_schedules", "full_batch", "function_space", "invariants", "lag_distance", "linear_scaling",
+    "five_schedules", "full_batch", "function_space", "implicit_bias", "invariants", "lag_distance", "linear_scaling",
     "rotational_equilibrium", "small_lr",
 )  # fmt: skip
 
