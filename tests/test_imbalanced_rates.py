@@ -65,16 +65,17 @@ def test_scalar_layers_attain_it(first, second):
     assert np.isclose(bound, first**2 + second**2, rtol=1e-12, atol=1e-300), (bound, first, second)
 
 
-def losses_along_the_flow(outer, inner, target, times):
-    """Loss at the times, by Runge-Kutta steps of fixed size on the factors."""
-    losses, dt = [], times[1] - times[0]
+def losses_along_the_flow(outer, inner, target, times, pieces=1):
+    """Loss at the times, by Runge-Kutta steps on the factors, `pieces` of them between two times."""
+    losses, dt = [], (times[1] - times[0]) / pieces
 
     def rates(outer, inner):
         error = outer @ inner - target
         return -error @ inner.T, -outer.T @ error
 
-    for _ in times:
-        losses.append(0.5 * np.sum((outer @ inner - target) ** 2))
+    for step in range(len(times) * pieces):
+        if step % pieces == 0:
+            losses.append(0.5 * np.sum((outer @ inner - target) ** 2))
         k1 = rates(outer, inner)
         k2 = rates(outer + dt / 2 * k1[0], inner + dt / 2 * k1[1])
         k3 = rates(outer + dt / 2 * k2[0], inner + dt / 2 * k2[1])
@@ -89,17 +90,23 @@ def losses_along_the_flow(outer, inner, target, times):
 @given(layers(3), st.integers(0, 2**32 - 1), st.floats(0.05, 1.0))
 @example((2 * np.eye(2), 0.5 * np.eye(2)), 0, 0.1)
 @example((np.array([[2.0, 0.0]]), np.array([[0.0], [0.5]])), 1, 1.0)
+@example((np.zeros((1, 3)), np.full((3, 1), 3.0)), 0, 1.0)  # attained, at a rate of 27
 def test_the_loss_stays_below_its_bound(factors, seed, size):
-    """With the margin of the target where there is one, by imbalance alone otherwise."""
+    """With the margin of the target where there is one, by imbalance alone otherwise.
+
+    The bound is attained by some starts: what the integration is uncertain about is allowed, as measured by halving
+    its steps.
+    """
     outer, inner = factors
     noise = np.random.default_rng(seed).standard_normal((outer.shape[0], inner.shape[1]))
     target = outer @ inner + size * noise
     alpha = theory.rate_bound(outer, inner, target)
     assume(alpha > 1e-3)
     times = np.linspace(0, 1.0, 201)
-    losses = losses_along_the_flow(outer, inner, target, times)
+    losses = losses_along_the_flow(outer, inner, target, times, pieces=2)
+    unsure = np.abs(losses_along_the_flow(outer, inner, target, times) - losses)
     bound = theory.accelerated_loss_bound(t=times, rate=alpha, loss0=losses[0])
-    assert np.all(losses <= bound * (1 + 1e-6) + 1e-14), (alpha, np.max(losses / bound))
+    assert np.all(losses <= bound * (1 + 1e-6) + 1e-14 + unsure), (alpha, np.max(losses / bound))
 
 
 def swapped(outer, inner):
