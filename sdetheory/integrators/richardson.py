@@ -3,23 +3,15 @@
 from typing import Any, NamedTuple
 
 from sdetheory.integrators.strang import StrangGeodesic
+from sdetheory.integrators.two_states import carries_two_states
 from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import load, store
-from sdetheory.lanes.verbs import (
-    decode,
-    decode_view,
-    draws,
-    encode,
-    extra,
-    step,
-    substeps,
-    views,
-    workspace,
-)
+from sdetheory.lanes.verbs import draws, extra, step, substeps, views
 
 ROOT_HALF = 0.7071067811865476
 
 
+@carries_two_states
 class Richardson(NamedTuple):
     """Two steps dt/2 of `scheme` beside one step dt, driven by z_1, z_2 and by (z_1 + z_2)/sqrt 2.
 
@@ -77,50 +69,10 @@ class Richardson(NamedTuple):
             self.scheme.check_fits(model, noise)
 
 
-@extra.of(Richardson)
-def _extra(integrator: Any, d: int) -> int:
-    """Two states of the scheme, less d."""
-    return d + 2 * extra(integrator.scheme, d)
-
-
-@workspace.of(Richardson)
-def _workspace(integrator: Any, d: int) -> int:
-    """The scheme's."""
-    return workspace(integrator.scheme, d)
-
-
 @substeps.of(Richardson)
 def _substeps(integrator: Any) -> int:
     """Two."""
     return 2
-
-
-@encode.of(Richardson)
-def _encode(integrator: Any, w: Any, lr: float, y: Any) -> None:
-    """The same start twice."""
-    rows = y.size // 2
-    encode(integrator.scheme, w, lr, y[:rows])
-    encode(integrator.scheme, w, lr, y[rows:])
-
-
-@decode.of(Richardson)
-def _decode(integrator: Any, y: Any, lr: float, w: Any) -> None:
-    """The fine state."""
-    decode(integrator.scheme, y[: y.size // 2], lr, w)
-
-
-@views.of(Richardson)
-def _views(integrator: Any) -> int:
-    """The scheme's, fine and coarse."""
-    return 2 * views(integrator.scheme)
-
-
-@decode_view.of(Richardson)
-def _decode_view(integrator: Any, y: Any, lr: float, k: int, w: Any) -> None:
-    """The scheme's views of the fine state, then those of the coarse one."""
-    rows, count = y.size // 2, views(integrator.scheme)
-    level = k // count
-    decode_view(integrator.scheme, y[level * rows : (level + 1) * rows], lr, k % count, w)
 
 
 @part

@@ -3,10 +3,12 @@
 from typing import Any, NamedTuple
 
 from sdetheory.integrators.strang import StrangGeodesic
-from sdetheory.lanes.verbs import decode, decode_view, encode, extra, step, substeps, views, workspace
+from sdetheory.integrators.two_states import carries_two_states
+from sdetheory.lanes.verbs import step, substeps
 from sdetheory.models.scale_invariant import NoLoss
 
 
+@carries_two_states
 class WithTwin(NamedTuple):
     """`scheme` as it is, and after its views those of a twin: the same start, increments and rates, no loss.
 
@@ -62,46 +64,6 @@ class WithTwin(NamedTuple):
         """What the scheme asks of model and noise."""
         if hasattr(self.scheme, "check_fits"):
             self.scheme.check_fits(model, noise)
-
-
-@extra.of(WithTwin)
-def _extra(integrator: Any, d: int) -> int:
-    """Two states of the scheme, less d."""
-    return d + 2 * extra(integrator.scheme, d)
-
-
-@workspace.of(WithTwin)
-def _workspace(integrator: Any, d: int) -> int:
-    """The scheme's."""
-    return workspace(integrator.scheme, d)
-
-
-@encode.of(WithTwin)
-def _encode(integrator: Any, w: Any, lr: float, y: Any) -> None:
-    """The same start twice."""
-    rows = y.size // 2
-    encode(integrator.scheme, w, lr, y[:rows])
-    encode(integrator.scheme, w, lr, y[rows:])
-
-
-@decode.of(WithTwin)
-def _decode(integrator: Any, y: Any, lr: float, w: Any) -> None:
-    """The scheme's state."""
-    decode(integrator.scheme, y[: y.size // 2], lr, w)
-
-
-@views.of(WithTwin)
-def _views(integrator: Any) -> int:
-    """The scheme's, of the path and of the twin."""
-    return 2 * views(integrator.scheme)
-
-
-@decode_view.of(WithTwin)
-def _decode_view(integrator: Any, y: Any, lr: float, k: int, w: Any) -> None:
-    """The path's views, then the twin's."""
-    rows, count = y.size // 2, views(integrator.scheme)
-    which = k // count
-    decode_view(integrator.scheme, y[which * rows : (which + 1) * rows], lr, k % count, w)
 
 
 @step.of(WithTwin)
