@@ -3,6 +3,7 @@
 from sdetheory.networks.data import Data, digits, labelled
 from sdetheory.networks.evaluation import evaluate, predict
 from sdetheory.networks.groups import Group
+from sdetheory.networks.image_files import cifar10, from_npz, mnist
 from sdetheory.networks.layers import BatchNorm, Dense, Layer, Linear, Relu, Tanh
 from sdetheory.networks.leak import radial_leak
 from sdetheory.networks.network import Network, mlp
@@ -16,12 +17,14 @@ from sdetheory.networks.noise import (
 )
 from sdetheory.networks.pieces import train_in_pieces
 from sdetheory.networks.record import TrainingRecord
+from sdetheory.networks.spans import Span, clusters, embedded, input_span, random_span, shifted
 from sdetheory.networks.sphere import SphereRecord, train_on_sphere
 from sdetheory.networks.training import train
 
 __all__ = [
-    "BatchNorm", "Data", "Dense", "Group", "Layer", "Linear", "Network", "NoiseEstimate", "Relu",
-    "SignalAndNoise", "SphereRecord", "Tanh", "TrainingRecord", "batch_gradients", "digits", "evaluate", "labelled",
-    "mlp", "noise_estimate", "per_sample_gradients", "predict", "radial_leak", "signal_and_noise", "train",
-    "train_in_pieces", "train_on_sphere",
+    "BatchNorm", "Data", "Dense", "Group", "Layer", "Linear", "Network", "NoiseEstimate", "Relu", "SignalAndNoise",
+    "Span", "SphereRecord", "Tanh", "TrainingRecord", "batch_gradients", "cifar10", "clusters", "digits", "embedded",
+    "evaluate", "from_npz", "input_span", "labelled", "mlp", "mnist", "noise_estimate", "per_sample_gradients",
+    "predict", "radial_leak", "random_span", "shifted", "signal_and_noise", "train", "train_in_pieces",
+    "train_on_sphere",
 ]  # fmt: skip
