@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from network_problems import problems
 
-from sdetheory.networks import BatchNorm, Dense, Network, Relu, mlp
+from sdetheory.networks import BatchNorm, Dense, Network, Relu, Residual, Tanh, mlp
 
 WIDTHS = (3, 4, 4, 3)
 CASES = {
@@ -21,7 +21,23 @@ CASES = {
     "affine tanh": ({"affine": True, "activation": "tanh"}, {"dense1", "dense2"}),
     "eps": ({"eps": 0.3, "normalised_output": True}, set()),
     "plain": ({"normalised": False}, set()),
+    # Behind a rectifier a normalisation removes the scale as well; behind tanh nothing does.
+    "after relu": ({"norm": "after"}, {"dense1", "dense2"}),
+    "after tanh": ({"norm": "after", "activation": "tanh"}, set()),
+    # x + phi(BN(W x)): W is seen by its normalisation alone, but the scale of x gets past it on the shortcut.
+    "residual": ({"residual": True, "affine": True, "normalised_output": True}, {"dense1", "dense2", "dense3"}),
+    # At a change of width the shortcut, dense3, has a normalisation: norm1, whose scale both remove, is invariant.
+    "projection": (
+        {"widths": (3, 4, 2, 3), "residual": True, "affine": True},
+        {"dense1", "norm1", "dense2", "dense3"},
+    ),
+    "residual plain": ({"residual": True, "normalised": False}, set()),
+    "residual logits": ({"residual": True, "normalised": False, "normalised_output": True}, {"dense3"}),
 }
+
+
+def build(name):
+    return mlp(**{"widths": WIDTHS, **CASES[name][0]})
 
 
 def invariant(net, by="layer"):
@@ -30,8 +46,7 @@ def invariant(net, by="layer"):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_invariant_layers_are_named_by_construction(name):
-    how, expected = CASES[name]
-    assert invariant(mlp(WIDTHS, **how)) == expected
+    assert invariant(build(name)) == CASES[name][1]
 
 
 def test_the_invariant_neurons_are_the_rows_in_front_of_a_normalisation():
@@ -46,11 +61,61 @@ def test_a_network_of_ones_own_layers_has_its_groups_found():
     assert invariant(net, "neuron") == {f"dense2[{row}]" for row in range(3)}
 
 
+SKIPS = {
+    # A branch that feeds the sum in front of the normalisation: its weight is not invariant, the sum has another part.
+    "sum": ((Dense(3, 4), Residual((Relu(), Dense(4, 4))), BatchNorm(4), Dense(4, 3)), {"dense1"}),
+    # The same with a normalisation inside the branch: now the branch is, and what comes before no longer.
+    "branch": ((Dense(3, 4), Residual((Relu(), Dense(4, 4), BatchNorm(4))), BatchNorm(4), Dense(4, 3)), {"dense2"}),
+    "branch, eps": ((Dense(3, 4), Residual((Dense(4, 4), BatchNorm(4, 0.1))), BatchNorm(4), Dense(4, 3)), set()),
+    "tanh": ((Dense(3, 4), Residual((Tanh(), Dense(4, 4))), BatchNorm(4), Dense(4, 3)), set()),
+    "both": (
+        (Dense(3, 4), Residual((Dense(4, 4), BatchNorm(4)), (Dense(4, 4), BatchNorm(4))), Dense(4, 3)),
+        {"dense1", "dense2", "dense3"},
+    ),
+    "nested": (
+        (Dense(3, 4), Residual((Residual((Dense(4, 4),)), Dense(4, 4), BatchNorm(4)), (Dense(4, 4),)), Dense(4, 3)),
+        {"dense3"},
+    ),
+}
+
+
+@pytest.mark.claim("A1", "I1", kind="property")
+@pytest.mark.parametrize("name", SKIPS)
+def test_weights_beside_a_skip_connection_are_invariant_where_their_own_branch_normalises(name):
+    layers, expected = SKIPS[name]
+    net = Network(layers)
+    assert invariant(net) == expected
+    parameters = net.start([7]) + 0.3 * np.cos(np.arange(net.size))
+    x, labels = np.sin(np.arange(24.0) ** 1.3).reshape(8, 3), np.arange(8) % 3
+    loss, gradient = net.gradient(parameters, x, labels)
+    for group in (*net.groups("layer"), *net.groups("neuron")):
+        change = abs(net.loss(group.scaled(parameters, 1.5), x, labels)[0] - loss[0])
+        radial = abs(np.vdot(group.select(parameters), group.select(gradient)))
+        small, large = (change < 1e-13 and radial < 1e-14), change > 1e-6
+        assert small if group.scale_invariant else large, f"{group.name}: loss {change:.1e}, <w, g> {radial:.1e}"
+
+
+def test_the_start_scales_the_weights_whose_scale_a_normalisation_removes():
+    """Also with eps > 0, in branches, and behind a rectifier; not behind tanh, not in front of a sum."""
+    for how, scaled in (
+        ({"eps": 0.1, "residual": True}, {"dense1", "dense2"}),
+        ({"norm": "after", "affine": True}, {"dense1", "dense2"}),
+    ):
+        net = mlp(WIDTHS, **how)
+        plain, large = net.start([1]), net.start([1], scale=3.0)
+        expected = plain
+        for group in net.groups():
+            expected = group.scaled(expected, 3.0) if group.name in scaled else expected
+        assert (large == expected).all(), how
+    with pytest.raises(ValueError, match="here are none"):
+        mlp(WIDTHS, norm="after", activation="tanh").start([1], scale=3.0)
+
+
 @pytest.mark.claim("A1", "I1", kind="property")
 @pytest.mark.parametrize("name", CASES)
 @given(data=st.data(), exponent=st.floats(-3, 3))
 def test_scaling_a_group_leaves_the_loss_alone_exactly_when_it_is_invariant(name, data, exponent):
-    net, factor = mlp(WIDTHS, **CASES[name][0]), 10.0**exponent
+    net, factor = build(name), 10.0**exponent
     parameters, x, labels = data.draw(problems(net))
     loss, gradient = net.gradient(parameters[None], x, labels)
     assume(np.isfinite(loss[0]))
@@ -67,7 +132,7 @@ def test_scaling_a_group_leaves_the_loss_alone_exactly_when_it_is_invariant(name
 @pytest.mark.parametrize("name", CASES)
 def test_scaling_any_other_group_changes_the_loss(name):
     """Generic parameters: a group wrongly left out of the invariant ones would show no change here."""
-    net = mlp(WIDTHS, **CASES[name][0])
+    net = build(name)
     parameters = net.start([7]) + 0.3 * np.cos(np.arange(net.size))
     x, labels = np.sin(np.arange(24.0) ** 1.3).reshape(8, 3), np.arange(8) % 3
     loss = net.loss(parameters, x, labels)[0]

@@ -13,6 +13,8 @@ NETS = {
     "relu": mlp((7, 5, 3), normalised_output=True),
     "tanh affine": mlp((7, 1, 3), activation="tanh", eps=1e-3, affine=True),
     "plain": mlp((7, 5, 3), normalised=False),
+    "residual": mlp((7, 5, 5, 3), activation="gelu", residual=True, norm="after"),
+    "sigmoid": mlp((7, 5, 3), activation="sigmoid"),
 }
 COMMON = dict(lr=0.1, weight_decay=0.02, steps=12, batch_size=6, label_noise=0.3)
 

@@ -21,8 +21,9 @@ GOOD = dict(lr=0.1, steps=2, batch_size=4)
         (dict(widths=(3, 4, 2), eps=-1e-5), "`eps` must not be negative: eps=-1e-05"),
         (
             dict(widths=(3, 4, 2), activation="rleu"),
-            "`activation` must be one of relu, tanh, linear.*did you mean 'relu'",
+            "`activation` must be one of linear, sigmoid, tanh, relu, gelu.*did you mean 'relu'",
         ),
+        (dict(widths=(3, 4, 2), norm="befor"), "`norm` must be one of before, after.*did you mean 'before'"),
     ],
 )
 def test_bad_networks_are_refused(arguments, message):

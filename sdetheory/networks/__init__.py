@@ -1,12 +1,15 @@
-"""Real networks: ensembles of batch-normalised perceptrons under SGD with weight decay, all norms kept."""
+"""Real networks: ensembles of batch-normalised perceptrons and convolutional nets under SGD, all norms kept."""
 
+from sdetheory.networks.activations import Gelu, Linear, Relu, Sigmoid, Tanh
+from sdetheory.networks.builders import mlp
+from sdetheory.networks.chain import Residual
 from sdetheory.networks.data import Data, digits, labelled
 from sdetheory.networks.evaluation import evaluate, predict
 from sdetheory.networks.groups import Group
 from sdetheory.networks.image_files import cifar10, from_npz, mnist
-from sdetheory.networks.layers import BatchNorm, Dense, Layer, Linear, Relu, Tanh
+from sdetheory.networks.layers import BatchNorm, Dense, Layer, Leaf
 from sdetheory.networks.leak import radial_leak
-from sdetheory.networks.network import Network, mlp
+from sdetheory.networks.network import Network
 from sdetheory.networks.noise import (
     NoiseEstimate,
     SignalAndNoise,
@@ -22,9 +25,9 @@ from sdetheory.networks.sphere import SphereRecord, train_on_sphere
 from sdetheory.networks.training import train
 
 __all__ = [
-    "BatchNorm", "Data", "Dense", "Group", "Layer", "Linear", "Network", "NoiseEstimate", "Relu", "SignalAndNoise",
-    "Span", "SphereRecord", "Tanh", "TrainingRecord", "batch_gradients", "cifar10", "clusters", "digits", "embedded",
-    "evaluate", "from_npz", "input_span", "labelled", "mlp", "mnist", "noise_estimate", "per_sample_gradients",
-    "predict", "radial_leak", "random_span", "shifted", "signal_and_noise", "train", "train_in_pieces",
-    "train_on_sphere",
+    "BatchNorm", "Data", "Dense", "Gelu", "Group", "Layer", "Leaf", "Linear", "Network", "NoiseEstimate", "Relu",
+    "Residual", "Sigmoid", "SignalAndNoise", "Span", "SphereRecord", "Tanh", "TrainingRecord", "batch_gradients",
+    "cifar10", "clusters", "digits", "embedded", "evaluate", "from_npz", "input_span", "labelled", "mlp", "mnist",
+    "noise_estimate", "per_sample_gradients", "predict", "radial_leak", "random_span", "shifted", "signal_and_noise",
+    "train", "train_in_pieces", "train_on_sphere",
 ]  # fmt: skip

@@ -2,16 +2,22 @@
 
 A group is scale invariant when loss(c * group) = loss(group) for every c > 0 and every batch. That follows
 from the layers behind it: the scale passes through homogeneous layers until a batch normalisation with eps =
-0 removes it. So are found: weights in front of a normalisation (per layer and per neuron; Ioffe, Szegedy
-2015), and the joint scale and shift of a normalisation whose output meets, through rectifiers and products
-without bias, another one.
+0 removes it. So are found: weights in front of a normalisation (per layer and per neuron, which is a filter in
+a convolution; Ioffe, Szegedy 2015), and the joint scale and shift of a normalisation whose output meets,
+through rectifiers and products without bias, another one.
+
+With a residual block b(x) + s(x): a factor of a weight inside b must be gone before the sum, as s does not have
+it, whatever normalises the sum (c b + s is no multiple of b + s). A factor of x itself passes if both chains
+pass it on, and is gone if both remove it; a branch that removes it beside the identity does neither.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
 
+from sdetheory.networks.chain import Place, places, scale_behind
 from sdetheory.networks.layers import Layer
 
 
@@ -54,8 +60,8 @@ class Slot(NamedTuple):
 def slots(layers: Sequence[Layer]) -> tuple[Slot, ...]:
     """The layout of the parameter vector: layer after layer, arrays in the order of ``shapes``."""
     out, at = [], 0
-    for number, layer in enumerate(layers):
-        for name, shape in layer.shapes.items():
+    for number, leaf, _ in places(layers):
+        for name, shape in leaf.shapes.items():
             size = int(np.prod(shape))
             out.append(Slot(number, name, at, at + size, shape))
             at += size
@@ -65,27 +71,32 @@ def slots(layers: Sequence[Layer]) -> tuple[Slot, ...]:
 def layer_groups(layers: Sequence[Layer]) -> tuple[Group, ...]:
     """One group a layer with parameters: all its arrays jointly."""
     out = []
-    for number, name, mine in _by_layer(layers):
+    for place, name, mine in _by_layer(layers):
         segments = tuple((slot.start, slot.stop) for slot in mine)
-        out.append(Group(name, number, segments, _removed_behind(layers, number), layers[number].frozen))
+        invariant = scale_behind([layer for _, layer in place.behind]) == "removed"
+        out.append(Group(name, place.number, segments, invariant, place.leaf.frozen))
     return tuple(out)
 
 
 def neuron_groups(layers: Sequence[Layer]) -> tuple[Group, ...]:
-    """One group a neuron: its row of the weight with its bias, or its scale with its shift."""
+    """One group a neuron or filter: its row of the weight with its bias, or its scale with its shift."""
     out = []
-    for number, name, mine in _by_layer(layers):
-        invariant, frozen = _removed_behind(layers, number, elementwise=True), layers[number].frozen
+    for place, name, mine in _by_layer(layers):
+        removed = scale_behind(_elementwise(place)) == "removed"
         for row in range(mine[0].shape[0]):
             segments = tuple(_row(slot, row) for slot in mine)
-            out.append(Group(f"{name}[{row}]", number, segments, invariant, frozen))
+            out.append(Group(f"{name}[{row}]", place.number, segments, removed, place.leaf.frozen))
     return tuple(out)
 
 
-def normalised(layers: Sequence[Layer], number: int) -> bool:
-    """Is the output of this layer standardised, feature by feature, before anything else happens to it?"""
-    behind = layers[number + 1] if number + 1 < len(layers) else None
-    return behind is not None and hasattr(behind, "eps")
+def meets_norm(place: Place) -> int | None:
+    """The number of the normalisation that the output meets, feature by feature and unharmed in its scale."""
+    for number, layer in place.behind:
+        if hasattr(layer, "eps"):
+            return number
+        if not (layer.elementwise and layer.homogeneous):
+            return None
+    return None
 
 
 def segment_table(groups: Sequence[Group]) -> np.ndarray:
@@ -94,16 +105,16 @@ def segment_table(groups: Sequence[Group]) -> np.ndarray:
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
 
-def _by_layer(layers: Sequence[Layer]) -> Iterator[tuple[int, str, list[Slot]]]:
-    """(number, name, slots) of the layers with parameters, named by kind: dense1, norm1, dense2, ..."""
+def _by_layer(layers: Sequence[Layer]) -> Iterator[tuple[Place, str, list[Slot]]]:
+    """(place, name, slots) of the leaves with parameters, named by kind: dense1, norm1, dense2, conv1, ..."""
     seen: dict[str, int] = {}
     layout = slots(layers)
-    for number, layer in enumerate(layers):
-        kind = "norm" if hasattr(layer, "eps") else type(layer).__name__.lower()
+    for place in places(layers):
+        kind = "norm" if hasattr(place.leaf, "eps") else type(place.leaf).__name__.lower()
         seen[kind] = seen.get(kind, 0) + 1
-        mine = [slot for slot in layout if slot.layer == number]
+        mine = [slot for slot in layout if slot.layer == place.number]
         if mine:
-            yield number, f"{kind}{seen[kind]}", mine
+            yield place, f"{kind}{seen[kind]}", mine
 
 
 def _row(slot: Slot, row: int) -> tuple[int, int]:
@@ -111,13 +122,6 @@ def _row(slot: Slot, row: int) -> tuple[int, int]:
     return slot.start + row * width, slot.start + (row + 1) * width
 
 
-def _removed_behind(layers: Sequence[Layer], number: int, elementwise: bool = False) -> bool:
-    """Does the scale of this layer's output (of one feature of it, if `elementwise`) vanish further on?"""
-    for layer in layers[number + 1 :]:
-        if elementwise and not layer.elementwise:
-            return False
-        if layer.removes_scale:
-            return True
-        if not layer.homogeneous:
-            return False
-    return False
+def _elementwise(place: Place) -> list[Layer]:
+    """What follows as long as features stay apart."""
+    return list(takewhile(lambda layer: layer.elementwise, (layer for _, layer in place.behind)))

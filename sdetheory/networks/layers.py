@@ -6,10 +6,10 @@ respect to the input, and ``parameter_gradient(p, g, cache, dy)`` writes those w
 into the views ``g``.
 
 Three traits say how scale travels, for `groups`: ``homogeneous`` (forward(c x) = c forward(x) for c > 0),
-``elementwise`` (feature by feature) and ``removes_scale`` (forward(c x) = forward(x)).
+``elementwise`` (every output feature from one input feature alone) and ``removes_scale`` (forward(c x) =
+forward(x)). ``kept`` is how many numbers an example leaves in the caches, roughly: the size of chunks follows.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -21,7 +21,7 @@ Parameters = dict[str, np.ndarray]
 
 
 class Layer(Protocol):
-    """What a network asks of a layer; write your own with these eight names."""
+    """What a network asks of every layer, also of one with chains of layers inside (`chain.Residual`)."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]: ...
@@ -33,24 +33,32 @@ class Layer(Protocol):
     def removes_scale(self) -> bool: ...
     @property
     def frozen(self) -> bool: ...
-    def forward(self, p: Parameters, x: np.ndarray) -> tuple[np.ndarray, Any]: ...
+    @property
+    def kept(self) -> int: ...
+    def forward(self, p: Any, x: np.ndarray) -> tuple[np.ndarray, Any]: ...
+
+
+class Leaf(Layer, Protocol):
+    """A layer without layers inside; write your own with these nine names."""
+
     def input_gradient(self, p: Parameters, cache: Any, dy: np.ndarray) -> np.ndarray: ...
     def parameter_gradient(self, p: Parameters, g: Parameters, cache: Any, dy: np.ndarray) -> None: ...
 
 
-def _sum_over_batch(values: np.ndarray, out: np.ndarray) -> None:
+def sum_over_batch(values: np.ndarray, out: np.ndarray) -> None:
     """Sum (E, B, F) over B as a product: numpy's own sums change their order with the number of nets."""
     np.matmul(np.ones((1, values.shape[1])), values, out=out[:, None])
 
 
-class _Plain:
-    """A layer without parameters."""
+class Plain:
+    """A layer without parameters, elementwise if it does not say otherwise."""
 
     shapes: ClassVar[dict[str, tuple[int, ...]]] = {}
     homogeneous: ClassVar[bool] = False
     elementwise: ClassVar[bool] = True
     removes_scale: ClassVar[bool] = False
     frozen: ClassVar[bool] = False
+    kept: ClassVar[int] = 0
 
     def parameter_gradient(self, p: Parameters, g: Parameters, cache: Any, dy: np.ndarray) -> None:
         """Nothing to do."""
@@ -76,6 +84,11 @@ class Dense:
     def homogeneous(self) -> bool:
         return not self.bias
 
+    @property
+    def kept(self) -> int:
+        """With what a normalisation and an activation behind it keep."""
+        return 4 * self.outputs
+
     def forward(self, p: Parameters, x: np.ndarray) -> tuple[np.ndarray, Any]:
         y = x @ p["weight"].mT
         if self.bias:
@@ -88,7 +101,7 @@ class Dense:
     def parameter_gradient(self, p: Parameters, g: Parameters, cache: Any, dy: np.ndarray) -> None:
         np.matmul(dy.mT, cache, out=g["weight"])
         if self.bias:
-            _sum_over_batch(dy, g["bias"])
+            sum_over_batch(dy, g["bias"])
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,7 @@ class BatchNorm:
     homogeneous: ClassVar[bool] = False
     elementwise: ClassVar[bool] = True
     frozen: ClassVar[bool] = False
+    kept: ClassVar[int] = 0
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -131,51 +145,9 @@ class BatchNorm:
         return dy * p["scale"][:, None] if self.affine else dy
 
     def parameter_gradient(self, p: Parameters, g: Parameters, cache: Any, dy: np.ndarray) -> None:
+        """Also sum_b (d(loss)/dz_b) z_b, (E, F), where `g` has room for it under "along"."""
         if self.affine:
-            _sum_over_batch(dy * cache[0], g["scale"])
-            _sum_over_batch(dy, g["shift"])
-
-
-@dataclass(frozen=True)
-class Relu(_Plain):
-    """max(x, 0); its derivative at 0 is 0."""
-
-    homogeneous: ClassVar[bool] = True
-
-    def forward(self, p: Parameters, x: np.ndarray) -> tuple[np.ndarray, Any]:
-        y = np.empty_like(x)
-        kernels.rectify(x.reshape(-1), y.reshape(-1))
-        return y, x
-
-    def input_gradient(self, p: Parameters, cache: Any, dy: np.ndarray) -> np.ndarray:
-        dx = np.empty_like(dy)
-        kernels.rectify_back(cache.reshape(-1), dy.reshape(-1), dx.reshape(-1))
-        return dx
-
-
-@dataclass(frozen=True)
-class Tanh(_Plain):
-    """Hyperbolic tangent."""
-
-    def forward(self, p: Parameters, x: np.ndarray) -> tuple[np.ndarray, Any]:
-        y = np.tanh(x)
-        return y, y
-
-    def input_gradient(self, p: Parameters, cache: Any, dy: np.ndarray) -> np.ndarray:
-        return dy * (1.0 - cache * cache)
-
-
-@dataclass(frozen=True)
-class Linear(_Plain):
-    """The identity: a network of products (and normalisations) alone."""
-
-    homogeneous: ClassVar[bool] = True
-
-    def forward(self, p: Parameters, x: np.ndarray) -> tuple[np.ndarray, Any]:
-        return x, None
-
-    def input_gradient(self, p: Parameters, cache: Any, dy: np.ndarray) -> np.ndarray:
-        return dy
-
-
-ACTIVATIONS: dict[str, Callable[[], Layer]] = {"relu": Relu, "tanh": Tanh, "linear": Linear}
+            sum_over_batch(dy * cache[0], g["scale"])
+            sum_over_batch(dy, g["shift"])
+        if "along" in g:
+            sum_over_batch(self.standardised_gradient(p, dy) * cache[0], g["along"])

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from sdetheory.networks.layers import BatchNorm, Dense
+from sdetheory.networks import chain
+from sdetheory.networks.groups import meets_norm
+from sdetheory.networks.layers import Layer
 from sdetheory.networks.network import Network, cross_entropy
 
 
@@ -11,19 +13,26 @@ def radial_leak(
 ) -> dict[str, np.ndarray]:
     """<w, dL/dw> of every neuron in front of a normalisation, from the normalised values alone.
 
-    <w, dL/dw> = eps / (s^2 + eps) sum_b (dL/dz_b) z_b, with s^2 the batch variance of w^T x and z the
-    standardised value. It is 0 at eps = 0. Returns {name of the product's group: (E, out)}; arguments as
-    `Network.gradient`.
+    <w, dL/dw> = eps / (s^2 + eps) sum_b (dL/dz_b) z_b, with s^2 the batch variance of w^T x (or of its rectified
+    value, when that is what is normalised) and z the standardised value; b runs over examples, and in
+    convolutions over their pixels too. It is 0 at eps = 0. Returns {name of the product's group: (E, out)};
+    arguments as `Network.gradient`.
     """
     bound, inputs, labels = net.checked(parameters, inputs, labels)
     logits, caches = net.forward(bound, inputs)
-    dy, out = cross_entropy(logits, labels, labels)[2], {}
+    dy = cross_entropy(logits, labels, labels)[2]
+    into = net.bind(np.zeros((len(parameters), net.size)))
+    views, kept = list(chain.flat(net.layers, into)), list(chain.flat(net.layers, caches))
+    followed = {place.number: meets_norm(place) for place in chain.places(net.layers)}
+    pairs = {number: norm for number, norm in followed.items() if norm is not None and _alone(net.leaves[number])}
+    for norm in pairs.values():
+        views[norm]["along"] = np.empty((len(parameters), net.leaves[norm].features))
+    net.backward(bound, into, caches, dy)
     names = {group.layer: group.name for group in net.groups()}
-    for number in range(len(net.layers) - 1, 0, -1):
-        layer, before = net.layers[number], net.layers[number - 1]
-        if isinstance(layer, BatchNorm) and isinstance(before, Dense) and not before.bias:
-            z, rate = caches[number]
-            along = (layer.standardised_gradient(bound[number], dy) * z).sum(axis=1)
-            out[names[number - 1]] = layer.eps * rate**2 * along
-        dy = layer.input_gradient(bound[number], caches[number], dy)
-    return out
+    leaks = {norm: net.leaves[norm].eps * kept[norm][1] ** 2 * views[norm]["along"] for norm in pairs.values()}
+    return {names[number]: leaks[norm] for number, norm in pairs.items()}
+
+
+def _alone(leaf: Layer) -> bool:
+    """A product without bias, trained."""
+    return set(leaf.shapes) == {"weight"} and not leaf.frozen

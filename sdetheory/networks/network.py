@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from sdetheory import checks
-from sdetheory.networks import kernels
+from sdetheory.networks import chain, kernels
 from sdetheory.networks.blas import one_thread
-from sdetheory.networks.groups import Group, Slot, layer_groups, neuron_groups, normalised, slots
-from sdetheory.networks.layers import ACTIVATIONS, BatchNorm, Dense, Layer, Parameters
+from sdetheory.networks.groups import Group, Slot, layer_groups, meets_norm, neuron_groups, slots
+from sdetheory.networks.layers import BatchNorm, Layer
 from sdetheory.networks.streams import START, generator
 
 
@@ -35,37 +35,57 @@ class Network:
         """P, the number of parameters of one net, frozen ones included."""
         return self.slots[-1].stop
 
-    @property
+    @cached_property
+    def leaves(self) -> tuple[Any, ...]:
+        """The layers, those inside residual blocks one by one: `Slot.layer` and `Group.layer` count these."""
+        return tuple(place.leaf for place in chain.places(self.layers))
+
+    @cached_property
     def inputs(self) -> int:
         """Number of input features."""
-        return next(layer.inputs for layer in self.layers if isinstance(layer, Dense))
+        return next(leaf.inputs for leaf in self.leaves if hasattr(leaf, "inputs"))
 
-    @property
+    @cached_property
     def classes(self) -> int:
         """Number of logits."""
-        return next(layer.outputs for layer in reversed(self.layers) if isinstance(layer, Dense))
+        return next(leaf.outputs for leaf in reversed(self.leaves) if hasattr(leaf, "outputs"))
 
-    @property
+    @cached_property
     def normalises(self) -> bool:
         """Does some layer use the statistics of the batch?"""
-        return any(isinstance(layer, BatchNorm) for layer in self.layers)
+        return any(isinstance(leaf, BatchNorm) for leaf in self.leaves)
+
+    @property
+    def kept(self) -> int:
+        """About how many numbers an example leaves in the caches of a forward pass."""
+        return sum(leaf.kept for leaf in self.leaves)
+
+    @cached_property
+    def _first_trained(self) -> int:
+        """The first layer with parameters to train."""
+        trained = lambda layer: any(place.leaf.shapes and not place.leaf.frozen for place in chain.places((layer,)))
+        return next((number for number, layer in enumerate(self.layers) if trained(layer)), len(self.layers))
 
     def groups(self, by: str = "layer") -> tuple[Group, ...]:
         """Groups of parameters, per "layer" or per "neuron", each knowing whether it is scale invariant."""
         checks.choice("by", by, ("layer", "neuron"))
         return layer_groups(self.layers) if by == "layer" else neuron_groups(self.layers)
 
-    def bind(self, parameters: np.ndarray) -> list[Parameters]:
-        """Views of parameters (E, P), one dictionary a layer: resolve names once, not at every step."""
-        out: list[Parameters] = [{} for _ in self.layers]
+    def bind(self, parameters: np.ndarray) -> list[Any]:
+        """Views of parameters (E, P), one dictionary a layer (of residual blocks: lists of dictionaries).
+
+        Names are so resolved once, not at every step.
+        """
+        views: list[dict[str, np.ndarray]] = [{} for _ in self.leaves]
         for slot in self.slots:
-            out[slot.layer][slot.name] = parameters[:, slot.start : slot.stop].reshape(-1, *slot.shape)
-        return out
+            views[slot.layer][slot.name] = parameters[:, slot.start : slot.stop].reshape(-1, *slot.shape)
+        return chain.nest(self.layers, iter(views))
 
     def start(self, seeds: Sequence[int] | np.ndarray, scale: float | np.ndarray = 1.0) -> np.ndarray:
         """He's start (2015): weights N(0, 2 / in), scales 1, biases and shifts 0; one net a seed, (E, P).
 
-        `scale`, one number or one a net, multiplies the weights that a normalisation follows.
+        `scale`, one number or one a net, multiplies the weights whose scale a normalisation removes (but for
+        its eps): those in front of one, with nothing but linear units or rectifiers and pooling in between.
         """
         members = _members(seeds)
         parameters = np.zeros((len(members), self.size))
@@ -84,7 +104,8 @@ class Network:
         factor = np.broadcast_to(np.asarray(scale, dtype=np.float64), len(parameters))
         if np.all(factor == 1.0):
             return parameters
-        mine = [slot for slot in self.slots if slot.name == "weight" and normalised(self.layers, slot.layer)]
+        followed = {place.number for place in chain.places(self.layers) if meets_norm(place) is not None}
+        mine = [slot for slot in self.slots if slot.name == "weight" and slot.layer in followed]
         if not mine:
             raise ValueError(
                 f"`init_scale` scales the weights in front of batch normalisation, here are none: {scale}"
@@ -93,22 +114,13 @@ class Network:
             parameters[:, slot.start : slot.stop] *= factor[:, None]
         return parameters
 
-    def forward(self, bound: list[Parameters], inputs: np.ndarray) -> tuple[np.ndarray, list]:
+    def forward(self, bound: list[Any], inputs: np.ndarray) -> tuple[np.ndarray, list]:
         """Logits (E, B, C) and what the backward pass needs; `bound` comes from `bind`."""
-        caches = []
-        for layer, p in zip(self.layers, bound, strict=True):
-            inputs, cache = layer.forward(p, inputs)
-            caches.append(cache)
-        return inputs, caches
+        return chain.forward(self.layers, bound, inputs)
 
-    def backward(self, bound: list[Parameters], into: list[Parameters], caches: list, dy: np.ndarray) -> None:
+    def backward(self, bound: list[Any], into: list[Any], caches: list, dy: np.ndarray) -> None:
         """Write the gradient into the bound `into`, from d(loss)/d(logits); frozen layers are left alone."""
-        for number in range(len(self.layers) - 1, -1, -1):
-            layer, p = self.layers[number], bound[number]
-            if not layer.frozen:
-                layer.parameter_gradient(p, into[number], caches[number], dy)
-            if number:
-                dy = layer.input_gradient(p, caches[number], dy)
+        chain.backward(self.layers, bound, into, caches, dy, self._first_trained)
 
     def gradient(
         self, parameters: np.ndarray, inputs: np.ndarray, labels: np.ndarray
@@ -166,47 +178,6 @@ def checked_labels(labels: np.ndarray, classes: int) -> np.ndarray:
             f"`labels` must lie in 0 .. {classes - 1}: they span {labels.min()} .. {labels.max()}"
         )
     return labels.astype(np.int64)
-
-
-def mlp(
-    widths: Sequence[int],
-    *,
-    activation: str | Layer = "relu",
-    normalised: bool = True,
-    normalised_output: bool = False,
-    eps: float = 0.0,
-    affine: bool = False,
-    frozen_output: bool = False,
-) -> Network:
-    """A multilayer perceptron, batch normalisation between each product and its activation.
-
-    widths: inputs, hidden ..., classes. `eps` (0 is exact scale invariance) and `affine` (trainable scale and
-    shift) describe every normalisation; `normalised_output` puts one on the logits, so that every weight is
-    scale invariant; `frozen_output` keeps the last product at its start. Products without normalisation
-    behind them have a bias, except a frozen output. `activation`: "relu", "tanh", "linear", or a layer of
-    your own. Raises ValueError for fewer than two widths, widths below 1 (classes below 2), eps < 0, an
-    unknown activation.
-    """
-    sizes = [checks.integer(f"widths[{i}]", width, 1) for i, width in enumerate(widths)]
-    if len(sizes) < 2 or sizes[-1] < 2:
-        raise ValueError(
-            f"`widths` must be inputs, hidden ..., classes with at least 2 classes: widths={tuple(widths)}"
-        )
-    eps = checks.nonnegative("eps", eps)
-    between = (
-        ACTIVATIONS[checks.choice("activation", activation, ACTIVATIONS)]()
-        if isinstance(activation, str)
-        else activation
-    )
-    layers: list[Layer] = []
-    for fan_in, fan_out in pairwise(sizes[:-1]):
-        norm = [BatchNorm(fan_out, eps, affine)] if normalised else []
-        layers += [Dense(fan_in, fan_out, bias=not normalised), *norm, between]
-    bias = not (normalised_output or frozen_output)
-    layers.append(Dense(sizes[-2], sizes[-1], bias, frozen_output))
-    if normalised_output:
-        layers.append(BatchNorm(sizes[-1], eps, affine))
-    return Network(tuple(layers))
 
 
 def _members(seeds: Sequence[int] | np.ndarray) -> list[int]:

@@ -20,7 +20,6 @@ from sdetheory.networks import kernels, provenance
 from sdetheory.networks.blas import one_thread
 from sdetheory.networks.data import Data
 from sdetheory.networks.groups import segment_table
-from sdetheory.networks.layers import Dense
 from sdetheory.networks.network import Network, cross_entropy
 from sdetheory.networks.rates import Rate, per_step
 from sdetheory.networks.record import TrainingRecord
@@ -116,8 +115,7 @@ class _Run:
 
     def chunk_size(self, threads: int) -> int:
         """Nets a chunk: their weights, gradients and activations in a few MB, and work for every thread."""
-        features = sum(layer.outputs for layer in self.net.layers if isinstance(layer, Dense))
-        fitting = _CACHE_BYTES // (8 * (2 * self.net.size + 4 * (self.batch_size or len(self.data)) * features))
+        fitting = _CACHE_BYTES // (8 * (2 * self.net.size + (self.batch_size or len(self.data)) * self.net.kept))
         return int(min(max(fitting, 1), _LARGEST_CHUNK, -(-len(self.seeds) // threads)))
 
     def __call__(self, part: slice, w: np.ndarray, advance: Callable, out: dict[str, np.ndarray]) -> None:
