@@ -8,6 +8,7 @@ from proofs_check.judge import given
 from proofs_check.normalised import Checks, claim, g, w
 from proofs_check.systems import sgd_step
 from proofs_check.vectors import Gram, Vector, letters
+from sdetheory.predictions import regularity as predicted
 from sdetheory.predictions.intrinsic_lr import lr
 
 _RP = "Chen, Yang, Zhou 2020, reconstructed"
@@ -48,6 +49,10 @@ def convergence(regular: bool = True) -> Checks:
     remains = start - 2 * lr * _gamma * (total + _loss) - after
     yield equal("left after a step", remains, left + 2 * lr * by)
     yield coefficients_nonnegative("it stays >= 0", remains)
+    steps = sp.Symbol("T")
+    largest = sp.solve(sp.Eq(2 * lr * _gamma * steps * _loss, start), _loss)[0]  # a mean loss that leaves nothing
+    at = {"squared_distance0": start, "regularity": _gamma, "steps": steps}
+    yield equal("the bound", largest, predicted.mean_loss_bound, **at)
 
 
 @claim(
@@ -80,9 +85,11 @@ def quadratic(largest: bool = True) -> Checks:
     top = a + gap if largest else a - gap
     loss = a * x**2 / 2
     slope = sp.diff(loss, x)
-    left = sp.expand(slope * x - lr / 2 * slope**2 - (2 - lr * top) * loss)
+    excess, promised = slope * x - lr / 2 * slope**2, predicted.quadratic_regularity
+    left = sp.expand(excess - promised.at(smoothness=top) * loss)
     yield coefficients_nonnegative("per eigenvalue", left)
     yield equal("equality at the top", left.subs(gap, 0), 0 * x)
+    yield equal("gamma on an eigenvector", sp.cancel(excess / loss), promised, smoothness=a)
 
 
 @claim(
@@ -101,7 +108,7 @@ def interpolation(cocoercive: bool = True, smooth: bool = True) -> Checks:
     inner = loss + square / (2 * _L) + (s if cocoercive else -s)
     left = inner - lr / 2 * square
     yield coefficients_nonnegative("lr = 1/(L + more)", (left - loss).subs(lr, 1 / (_L + more)))
-    late = (left - (2 - lr * _L) * loss).subs(lr, (1 + more) / _L)
+    late = (left - predicted.quadratic_regularity.at(smoothness=_L) * loss).subs(lr, (1 + more) / _L)
     yield coefficients_nonnegative("lr = (1 + more)/L", late)
 
 
@@ -118,14 +125,20 @@ def star_convex(quasar: bool = True, monotone: bool = True, smooth: bool = True)
     tau, h, k, s, X, margin = sp.symbols("tau h k s X margin")
     square = 2 * _L * _loss - h if smooth else 2 * _L * _loss + h
     first = {_inner: tau * _loss + (s if quasar else -s), _square: square}
-    yield coefficients_nonnegative("tau - lr L", sp.expand(_excess.subs(first) - (tau - lr * _L) * _loss))
+    promised = predicted.quasar_regularity.at(quasar=tau, smoothness=_L)
+    yield coefficients_nonnegative("tau - lr L", sp.expand(_excess.subs(first) - promised * _loss))
+    least = sp.cancel(_excess.subs(first).subs({s: 0, h: 0}) / _loss)
+    yield equal("all slack gone", least, predicted.quasar_regularity, quasar=tau, smoothness=_L)
     mu = lr * _L**2 / 2 + margin
     second = {_inner: mu * X + (s if monotone else -s), _square: _L**2 * X - k}
-    rest = _excess.subs(second) - 2 / _L * (mu - lr * _L**2 / 2) * _loss
+    rest = _excess.subs(second) - predicted.restricted_regularity.at(restricted=mu, smoothness=_L) * _loss
     at = given([X - 2 * _loss / _L - h], {X: 3, _loss: 1, _L: 1, h: 1}, nonzero=[_L])
     sign = s if monotone else -s
     yield equal("(2/L)(mu - lr L^2/2)", rest, margin * h + sign + lr * k / 2, at)
     yield coefficients_nonnegative("it is >= 0", margin * h + sign + lr * k / 2)
+    mu = sp.Symbol("mu")
+    least = sp.cancel((mu * X - lr / 2 * _L**2 * X) / (_L * X / 2))
+    yield equal("all slack gone", least, predicted.restricted_regularity, restricted=mu, smoothness=_L)
 
 
 @claim(
