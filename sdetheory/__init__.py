@@ -30,7 +30,7 @@ _HOME = {
         ("NoNoise", "Isotropic", "Covariance", "GOEBatch", "NoisyLinearBatch", "CircleBatch"), "models.noise"
     ),
     **dict.fromkeys(("GradientFlow", "GradientDescent", "SGD", "WeightDecaySDE"), "dynamics"),
-    **dict.fromkeys(("HeavyBall", "InnerHeavyBall", "Nesterov"), "dynamics.momentum"),
+    **dict.fromkeys(("HeavyBall", "InnerHeavyBall", "Nesterov", "SGDW"), "dynamics.momentum"),
     **dict.fromkeys(("Adam", "AdamW", "Lion"), "dynamics.adaptive"),
     **dict.fromkeys(("SVAG", "CoinSVAG"), "dynamics.svag"),
     "SphereSGD": "dynamics.sphere_sgd",

@@ -3,15 +3,18 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sdetheory import checks
+from sdetheory.dynamics.coordinatewise import move, rates
 from sdetheory.dynamics.optimiser import Optimiser, batch_gradient, start
-from sdetheory.lanes.parts import part
 from sdetheory.lanes.vector import constant, fma, load, store
 from sdetheory.lanes.verbs import encode, extra, step, workspace
 
 
 class MomentumStep(NamedTuple):
-    """h = g + weight_decay w;  v' = momentum v + fresh h;  w' = w - lr (direct h + share v').
+    """h = g + coupling weight_decay w;  v' = momentum v + fresh h;
+    w' = (1 - (1 - coupling) lr weight_decay) w - lr (direct h + share v').
 
     v starts as `first` times the start of w.  State: w, |w|^2, v.
     """
@@ -21,7 +24,15 @@ class MomentumStep(NamedTuple):
     direct: float
     share: float
     first: float
+    coupling: float = 1.0
     calculus = "discrete"
+    buffers = ("velocity",)
+    displacement_degrees = (-1,)
+    gradient_degrees = (1,)
+
+    def memory(self, w: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The buffer at the start."""
+        return (self.first * w,)
 
 
 class VelocityStep(NamedTuple):
@@ -34,6 +45,13 @@ class VelocityStep(NamedTuple):
     fresh: float
     first: float
     calculus = "discrete"
+    buffers = ("velocity",)
+    displacement_degrees = (-1,)
+    gradient_degrees = (1,)
+
+    def memory(self, w: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The buffer at the start."""
+        return (self.first * w,)
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,18 @@ class InnerHeavyBall(HeavyBall):
 
 
 @dataclass(frozen=True)
+class SGDW(HeavyBall):
+    """v' = momentum v + (1 - dampening) g, w' = (1 - lr weight_decay) w - lr v': the decay outside the buffer.
+
+    Source: I. Loshchilov and F. Hutter (2019), Decoupled weight decay regularization, algorithm 1.
+    """
+
+    def stepper(self) -> Any:
+        """None of the weight decay in the gradient."""
+        return super().stepper()._replace(coupling=0.0)
+
+
+@dataclass(frozen=True)
 class Nesterov(Optimiser):
     """h = g + weight_decay w, v' = momentum v + h, w' = w - lr (h + momentum v').
 
@@ -95,33 +125,47 @@ class Nesterov(Optimiser):
         return MomentumStep(float(self.momentum), 1.0, 1.0, float(self.momentum), 0.0)
 
 
-@part
-def _move(model, noise, weight_decay, momentum, fresh, direct, share, y, z, work):
-    """h = g + weight_decay w; v <- momentum v + fresh h; w <- w - direct h - share v."""
+@rates.of(MomentumStep)
+def _momentum_rates(rule, lr, weight_decay, powers):
+    """Decay in the gradient, decay beside it, and what the lr makes of `direct` and `share`."""
+    keep = 1.0 - (1.0 - rule.coupling) * lr * weight_decay
+    return rule.coupling * weight_decay, keep, lr * rule.direct, lr * rule.share
+
+
+@move.of(MomentumStep)
+def _momentum_move(rule, c, x, g, memory):
+    coupled, keep, direct, share = c
+    h = fma(coupled, x, g)
+    u = fma(rule.momentum, memory[0], rule.fresh * h)
+    return keep * x - fma(direct, h, share * u), (u,)
+
+
+@rates.of(VelocityStep)
+def _velocity_rates(rule, lr, weight_decay, powers):
+    """Decay in the gradient, and the lr of a fresh gradient."""
+    return weight_decay, lr * rule.fresh
+
+
+@move.of(VelocityStep)
+def _velocity_move(rule, c, x, g, memory):
+    h = fma(c[0], x, g)
+    u = fma(rule.momentum, memory[0], c[1] * h)
+    return x - u, (u,)
+
+
+@step.of(MomentumStep, VelocityStep)
+def _step(integrator, model, noise, lr, weight_decay, dt, y, z, work):
     d = (y.size - 1) // 2
     w, v = y[:d], y[d + 1 :]
     batch_gradient(model, noise, w, load(y, d), z, work)
+    c = rates(integrator, lr, weight_decay, (1.0, 1.0))
     q = constant(y, 0.0)
     for i in range(d):
-        x = load(w, i)
-        h = fma(weight_decay, x, load(work, i))
-        u = fma(momentum, load(v, i), fresh * h)
-        x = x - fma(direct, h, share * u)
+        x, memory = move(integrator, c, load(w, i), load(work, i), (load(v, i),))
         q = fma(x, x, q)
-        store(v, i, u)
+        store(v, i, memory[0])
         store(w, i, x)
     store(y, d, q)
-
-
-@step.of(MomentumStep)
-def _momentum_step(integrator, model, noise, lr, weight_decay, dt, y, z, work):
-    direct, share = lr * integrator.direct, lr * integrator.share
-    _move(model, noise, weight_decay, integrator.momentum, integrator.fresh, direct, share, y, z, work)
-
-
-@step.of(VelocityStep)
-def _velocity_step(integrator, model, noise, lr, weight_decay, dt, y, z, work):
-    _move(model, noise, weight_decay, integrator.momentum, lr * integrator.fresh, 0.0, 1.0, y, z, work)
 
 
 @extra.of(MomentumStep, VelocityStep)

@@ -254,10 +254,15 @@ def from_bits(x: Any) -> Any:
     return np.asarray(x).view(np.float64)
 
 
+def _all_plain(*arguments: Any) -> bool:
+    """Are these single numbers?"""
+    return all(isinstance(a, (types.Float, types.Integer)) for a in arguments)
+
+
 def _llvm_function(name: str) -> Callable:
     def emit(builder: Any, *args: Any) -> Any:
         vector = args[0].type
-        function = f"llvm.{name}.v{vector.count}f64"
+        function = f"llvm.{name}.v{vector.count}f64" if isinstance(vector, ir.VectorType) else f"llvm.{name}.f64"
         declared = builder.module.globals.get(function) or ir.Function(
             builder.module, ir.FunctionType(vector, [vector] * len(args)), function
         )
@@ -273,6 +278,27 @@ for _unary in ((sqrt, "sqrt"), (absolute, "fabs"), (floor, "floor"), (exp, "exp"
     _define(_unary[0], "f", "f", _llvm_function(_unary[1]))
 for _binary in ((minimum, "minnum"), (maximum, "maxnum"), (power, "pow")):
     _define(_binary[0], "ff", "f", _llvm_function(_binary[1]))
+# The same three of plain doubles, so that a formula written once serves lanes and arrays of numbers alike.
+type_callable(fma)(
+    lambda context: lambda x, y, z: types.float64(*[types.float64] * 3) if _all_plain(x, y, z) else None
+)
+type_callable(sqrt)(lambda context: lambda x: types.float64(types.float64) if _all_plain(x) else None)
+type_callable(select)(
+    lambda context: lambda condition, x, y: (
+        types.float64(types.boolean, types.float64, types.float64)
+        if condition == types.boolean and _all_plain(x, y)
+        else None
+    )
+)
+for _function, _count, _name in ((fma, 3, "fma"), (sqrt, 1, "sqrt")):
+    lower_builtin(_function, *[types.float64] * _count)(
+        lambda context, builder, sig, args, name=_name: _llvm_function(name)(builder, *args)
+    )
+lower_builtin(select, types.boolean, types.float64, types.float64)(
+    lambda context, builder, sig, args: builder.select(
+        context.cast(builder, args[0], types.boolean, types.boolean), args[1], args[2]
+    )
+)
 _define(to_bits, "f", "u", lambda b, x: b.bitcast(x, ir.VectorType(_I64, x.type.count)))
 _define(from_bits, "u", "f", lambda b, x: b.bitcast(x, ir.VectorType(ir.DoubleType(), x.type.count)))
 

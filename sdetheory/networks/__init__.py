@@ -7,6 +7,7 @@ from sdetheory.networks.data import Data, digits, labelled
 from sdetheory.networks.evaluation import evaluate, predict
 from sdetheory.networks.groups import Group
 from sdetheory.networks.image_files import cifar10, from_npz, mnist
+from sdetheory.networks.instruments import Angle, Instrument, Norms, Step
 from sdetheory.networks.layers import BatchNorm, Dense, Layer, Leaf
 from sdetheory.networks.leak import radial_leak
 from sdetheory.networks.network import Network
@@ -18,16 +19,20 @@ from sdetheory.networks.noise import (
     per_sample_gradients,
     signal_and_noise,
 )
+from sdetheory.networks.norm_law import NormLaw
 from sdetheory.networks.pieces import train_in_pieces
 from sdetheory.networks.record import TrainingRecord
+from sdetheory.networks.rescaling import WeightRescaling
 from sdetheory.networks.spans import Span, clusters, embedded, input_span, random_span, shifted
 from sdetheory.networks.sphere import SphereRecord, train_on_sphere
+from sdetheory.networks.state import TrainingState
 from sdetheory.networks.training import train
 
 __all__ = [
-    "BatchNorm", "Data", "Dense", "Gelu", "Group", "Layer", "Leaf", "Linear", "Network", "NoiseEstimate", "Relu",
-    "Residual", "Sigmoid", "SignalAndNoise", "Span", "SphereRecord", "Tanh", "TrainingRecord", "batch_gradients",
-    "cifar10", "clusters", "digits", "embedded", "evaluate", "from_npz", "input_span", "labelled", "mlp", "mnist",
-    "noise_estimate", "per_sample_gradients", "predict", "radial_leak", "random_span", "shifted", "signal_and_noise",
-    "train", "train_in_pieces", "train_on_sphere",
+    "Angle", "BatchNorm", "Data", "Dense", "Gelu", "Group", "Instrument", "Layer", "Leaf", "Linear", "Network",
+    "NoiseEstimate", "NormLaw", "Norms", "Relu", "Residual", "Sigmoid", "SignalAndNoise", "Span",
+    "SphereRecord", "Step", "Tanh", "TrainingRecord", "TrainingState", "WeightRescaling", "batch_gradients",
+    "cifar10", "clusters", "digits", "embedded", "evaluate", "from_npz", "input_span", "labelled", "mlp",
+    "mnist", "noise_estimate", "per_sample_gradients", "predict", "radial_leak", "random_span", "shifted",
+    "signal_and_noise", "train", "train_in_pieces", "train_on_sphere",
 ]  # fmt: skip

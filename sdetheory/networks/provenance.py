@@ -10,7 +10,7 @@ import numpy as np
 import sdetheory
 
 
-def how(run: Any, init_scale: Any) -> dict[str, Any]:
+def how(run: Any, init_scale: Any, rescaling: Any) -> dict[str, Any]:
     """Everything needed to repeat a run: what was trained on what, with which settings, by which versions."""
     return {
         "network": [repr(layer) for layer in run.net.layers],
@@ -18,6 +18,8 @@ def how(run: Any, init_scale: Any) -> dict[str, Any]:
         "seeds": run.seeds.tolist(),
         "lr": _brief(run.lr),
         "weight_decay": _brief(run.weight_decay),
+        "optimiser": repr(run.descent.rule),
+        "rescaling": repr(rescaling),
         "init_scale": init_scale if isinstance(init_scale, str) else np.asarray(init_scale).tolist(),
         "first_step": run.first,
         "steps": run.steps,
@@ -36,7 +38,7 @@ def _brief(rate: np.ndarray) -> Any:
     """One number if constant, one a net if constant in time, else a digest."""
     if (rate == rate[:, :1]).all():
         values = rate[:, 0].tolist()
-        return values[0] if len(set(values)) == 1 else values
+        return values[0] if all(value == values[0] for value in values) else values
     return {"shape": list(rate.shape), "digest": _digest(np.ascontiguousarray(rate))}
 
 

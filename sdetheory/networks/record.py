@@ -7,6 +7,7 @@ import numpy as np
 
 from sdetheory import checks
 from sdetheory.networks.groups import Group
+from sdetheory.networks.state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,10 @@ class TrainingRecord:
     g>, each (E, T, G); spherical_sum of s = |w|^2 |g|^2, the squared gradient at w/|w|; correction_sum of s^2
     lr^2 / |w|^4, the term by which one step of SGD leaves the continuum law of lr^-2 |w|^4; growth_sum of
     lr^2 |g|^2; leak_sum of 2 lr <w, g>, to be compared with growth_sum (0 for scale-invariant groups).
+
+    lr and weight_decay are (E, T), or (E, T, G) where they differ between groups. rescaled: the R groups that weight
+    rescaling acted on; log_divisor (E, T, R): log N_t, the sum of log c over the rescalings before step t. readings:
+    of the instruments, by name. final (E, P) and state: hand them to `train` to go on.
     """
 
     steps: np.ndarray
@@ -37,6 +42,10 @@ class TrainingRecord:
     accuracy: np.ndarray
     loss_mean: np.ndarray
     final: np.ndarray
+    state: TrainingState
+    rescaled: tuple[Group, ...]
+    log_divisor: np.ndarray
+    readings: dict[str, dict[str, np.ndarray]]
     diverged: np.ndarray
     diverged_step: np.ndarray
     how: dict[str, Any]
@@ -56,7 +65,7 @@ class TrainingRecord:
     @property
     def effective_lr(self) -> np.ndarray:
         """lr / |w|^2, (E, T, G)."""
-        return self.lr[:, :, None] / self.squared_norm
+        return self.lr.reshape(*self.lr.shape[:2], -1) / self.squared_norm
 
     @property
     def gamma(self) -> np.ndarray:
