@@ -3,7 +3,22 @@
 import numpy as np
 from scipy.special import erf
 
-from sdetheory.networks import BatchNorm, Dense, Gelu, Linear, Relu, Residual, Sigmoid, Tanh, chain
+from sdetheory.networks import (
+    BatchNorm,
+    Conv,
+    Dense,
+    Flat,
+    Gelu,
+    Images,
+    Linear,
+    MaxPool,
+    MeanPool,
+    Relu,
+    Residual,
+    Sigmoid,
+    Tanh,
+    chain,
+)
 
 FUNCTIONS = {
     Relu: lambda v: v * (v.real > 0),
@@ -33,6 +48,12 @@ def _through(layers, parameters, x):
     for layer, p in zip(layers, parameters, strict=True):
         if isinstance(layer, Residual):
             x = _through(layer.branch, p[0], x) + _through(layer.shortcut, p[1], x)
+        elif isinstance(layer, Images | Flat):
+            x = x.reshape(-1, layer.channels * (area(layer) if isinstance(layer, Flat) else 1))
+        elif isinstance(layer, MeanPool | MaxPool):
+            x = _windows(layer, x)
+        elif isinstance(layer, Conv):
+            x = patches(layer, x) @ p["weight"].T + p.get("bias", 0.0)
         elif isinstance(layer, Dense):
             x = x @ p["weight"].T + p.get("bias", 0.0)
         elif isinstance(layer, BatchNorm):
@@ -42,6 +63,30 @@ def _through(layers, parameters, x):
         else:
             x = FUNCTIONS[type(layer)](x)
     return x
+
+
+def area(layer):
+    """Pixels of an image."""
+    return layer.height * layer.width
+
+
+def patches(layer, x):
+    """What a filter sees at each pixel (N, k k C), from pixels (N, C): zeros around the image."""
+    reach = layer.kernel // 2
+    images = x.reshape(-1, layer.height, layer.width, layer.channels)
+    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    rows = range(layer.kernel)
+    seen = [padded[:, i : i + layer.height, j : j + layer.width] for i in rows for j in rows]
+    return np.concatenate(seen, axis=3).reshape(len(x), -1)
+
+
+def _windows(layer, x):
+    """Means or maxima over windows; of complex numbers the one with the largest real part."""
+    shape = (-1, layer.height // layer.down, layer.down, layer.width // layer.across, layer.across, x.shape[1])
+    windows = x.reshape(shape).transpose(0, 1, 3, 2, 4, 5).reshape(-1, layer.down * layer.across, x.shape[1])
+    if isinstance(layer, MeanPool):
+        return windows.sum(axis=1) / windows.shape[1]
+    return np.take_along_axis(windows, windows.real.argmax(axis=1)[:, None], axis=1)[:, 0]
 
 
 def complex_step(net, parameters, x, labels):
@@ -75,6 +120,15 @@ def _through_torch(torch, layers, parameters, y):
     for layer, p in zip(layers, parameters, strict=True):
         if isinstance(layer, Residual):
             y = _through_torch(torch, layer.branch, p[0], y) + _through_torch(torch, layer.shortcut, p[1], y)
+        elif isinstance(layer, Images | Flat):
+            y = y.reshape(-1, layer.channels * (area(layer) if isinstance(layer, Flat) else 1))
+        elif isinstance(layer, MeanPool | MaxPool):
+            pool = f.avg_pool2d if isinstance(layer, MeanPool) else f.max_pool2d
+            y = _pixels(pool(_images(layer, y), (layer.down, layer.across)))
+        elif isinstance(layer, Conv):
+            windows = p["weight"].reshape(layer.outputs, layer.kernel, layer.kernel, layer.channels)
+            y = f.conv2d(_images(layer, y), windows.permute(0, 3, 1, 2), p.get("bias"), padding=layer.kernel // 2)
+            y = _pixels(y)
         elif isinstance(layer, Dense):
             y = f.linear(y, p["weight"], p.get("bias"))
         elif isinstance(layer, BatchNorm) and layer.eps:
@@ -84,3 +138,12 @@ def _through_torch(torch, layers, parameters, y):
         else:
             y = functions[type(layer)](y)
     return y
+
+
+def _images(layer, y):
+    """torch wants (B, C, height, width)."""
+    return y.reshape(-1, layer.height, layer.width, y.shape[1]).permute(0, 3, 1, 2)
+
+
+def _pixels(y):
+    return y.permute(0, 2, 3, 1).reshape(-1, y.shape[1])

@@ -1,8 +1,9 @@
 """Real networks: ensembles of batch-normalised perceptrons and convolutional nets under SGD, all norms kept."""
 
 from sdetheory.networks.activations import Gelu, Linear, Relu, Sigmoid, Tanh
-from sdetheory.networks.builders import mlp
+from sdetheory.networks.builders import conv_net, mlp
 from sdetheory.networks.chain import Residual
+from sdetheory.networks.convolution import Conv, Flat, Images, MaxPool, MeanPool
 from sdetheory.networks.data import Data, digits, labelled
 from sdetheory.networks.evaluation import evaluate, predict
 from sdetheory.networks.groups import Group
@@ -29,10 +30,10 @@ from sdetheory.networks.state import TrainingState
 from sdetheory.networks.training import train
 
 __all__ = [
-    "Angle", "BatchNorm", "Data", "Dense", "Gelu", "Group", "Instrument", "Layer", "Leaf", "Linear", "Network",
-    "NoiseEstimate", "NormLaw", "Norms", "Relu", "Residual", "Sigmoid", "SignalAndNoise", "Span",
-    "SphereRecord", "Step", "Tanh", "TrainingRecord", "TrainingState", "WeightRescaling", "batch_gradients",
-    "cifar10", "clusters", "digits", "embedded", "evaluate", "from_npz", "input_span", "labelled", "mlp",
-    "mnist", "noise_estimate", "per_sample_gradients", "predict", "radial_leak", "random_span", "shifted",
-    "signal_and_noise", "train", "train_in_pieces", "train_on_sphere",
+    "Angle", "BatchNorm", "Conv", "Data", "Dense", "Flat", "Gelu", "Group", "Images", "Instrument", "Layer", "Leaf",
+    "Linear", "MaxPool", "MeanPool", "Network", "NoiseEstimate", "NormLaw", "Norms", "Relu", "Residual", "Sigmoid",
+    "SignalAndNoise", "Span", "SphereRecord", "Step", "Tanh", "TrainingRecord", "TrainingState", "WeightRescaling",
+    "batch_gradients", "cifar10", "clusters", "conv_net", "digits", "embedded", "evaluate", "from_npz", "input_span",
+    "labelled", "mlp", "mnist", "noise_estimate", "per_sample_gradients", "predict", "radial_leak", "random_span",
+    "shifted", "signal_and_noise", "train", "train_in_pieces", "train_on_sphere",
 ]  # fmt: skip

@@ -5,15 +5,18 @@ normalisation, in eps, or in skip connections (between equal widths) share the l
 seed by seed, their start.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from sdetheory import checks
 from sdetheory.networks.activations import ACTIVATIONS
 from sdetheory.networks.chain import Residual
+from sdetheory.networks.convolution import Conv, Flat, Images, MaxPool, MeanPool
 from sdetheory.networks.layers import BatchNorm, Dense, Layer
 from sdetheory.networks.network import Network
+
+POOLS: dict[str, Callable[[int, int], Layer]] = {"mean": MeanPool, "max": MaxPool}
 
 
 def mlp(
@@ -34,7 +37,8 @@ def mlp(
     shift) describe every normalisation; `normalised_output` puts one on the logits, so that every weight is
     scale invariant; `frozen_output` keeps the last product at its start. A net without normalisation has
     biases; with it, the only one is at the logits (unless they are frozen or normalised). `activation`:
-    "linear", "sigmoid", "tanh", "relu", "gelu", or a layer of your own.
+    "linear", "sigmoid", "tanh", "relu", "gelu", or a layer of your own. With a rectifier and norm "after" take eps
+    > 0: a neuron that is 0 on a whole batch has no variance, and the net is reported as diverged.
 
     residual: from the second hidden layer on x + phi(BN(W x)) instead of phi(BN(W x)); where the width changes,
     BN(V x) stands for x. Raises ValueError for fewer than two widths, widths below 1 (classes below 2), eps < 0,
@@ -52,6 +56,68 @@ def mlp(
         other = None if fan_in == fan_out else Dense(fan_in, fan_out)
         layers += units.hidden(product, fan_out, other) if number else units.plain(product, fan_out)
     return Network((*layers, *units.output(sizes[-2], sizes[-1], normalised_output, frozen_output)))
+
+
+def conv_net(
+    channels: Sequence[int],
+    classes: int = 10,
+    *,
+    image: tuple[int, int, int] = (8, 8, 1),
+    kernel: int = 3,
+    pool: str | None = None,
+    pool_after: Sequence[int] = (),
+    head: str = "mean",
+    activation: str | Layer = "relu",
+    normalised: bool = True,
+    normalised_output: bool = False,
+    norm: str = "before",
+    eps: float = 0.0,
+    affine: bool = False,
+    residual: bool = False,
+    frozen_output: bool = False,
+) -> Network:
+    """A convolutional net: k x k convolutions of stride 1 with so many `channels`, pooling, a product to the logits.
+
+    image: height, width, channels of an input (`Data.image`), channels last in the features. pool: "mean" or "max",
+    over 2 x 2 pixels after the convolutions number `pool_after` (1, 2, ...). head: what the last product sees,
+    "mean" over all pixels of each channel, or every pixel, "flat". The other switches are those of `mlp`, with one
+    statistic a channel over examples and pixels (Ioffe, Szegedy 2015, section 3.2); residual: from the second
+    convolution on x + phi(BN(W x)), with BN of a 1 x 1 convolution for x where the number of channels changes (it
+    is a `Dense` layer on pixels). Raises ValueError for no channels or channels below 1, fewer than 2 classes, an
+    even kernel, pools that do not tile the image, `pool` without `pool_after` or the reverse, eps < 0, unknown names.
+    """
+    height, width, colours = (checks.integer(f"image[{i}]", size, 1) for i, size in enumerate(image))
+    sizes = [checks.integer(f"channels[{i}]", size, 1) for i, size in enumerate(channels)]
+    if not sizes:
+        raise ValueError("`channels` must name at least one convolution: channels=()")
+    last, head = checks.integer("classes", classes, 2), checks.choice("head", head, ("mean", "flat"))
+    pools = _pools(pool, pool_after, len(sizes))
+    units = _units(activation, normalised, norm, eps, affine, residual)
+    layers: list[Layer] = [Images(height, width, colours)]
+    for number, (fan_in, fan_out) in enumerate(pairwise([colours, *sizes])):
+        product = Conv(height, width, fan_in, fan_out, kernel, bias=not normalised)
+        other = None if fan_in == fan_out else Dense(fan_in, fan_out)
+        layers += units.hidden(product, fan_out, other) if number else units.plain(product, fan_out)
+        if number + 1 in pools:
+            layers.append(POOLS[pools[number + 1]](height, width))
+            height, width = height // 2, width // 2
+    whole = head == "mean"
+    layers.append(MeanPool(height, width, height, width) if whole else Flat(height, width, sizes[-1]))
+    features = sizes[-1] * (1 if whole else height * width)
+    return Network((*layers, *units.output(features, last, normalised_output, frozen_output)))
+
+
+def _pools(pool: str | None, after: Sequence[int], convolutions: int) -> dict[int, str]:
+    """The kind of pool after each convolution that has one."""
+    if (pool is None) != (len(after) == 0):
+        raise ValueError(f"`pool` and `pool_after` go together: pool={pool!r}, pool_after={tuple(after)}")
+    if pool is None:
+        return {}
+    kind = checks.choice("pool", pool, POOLS)
+    for number in after:
+        if not 1 <= checks.integer("pool_after", number) <= convolutions:
+            raise ValueError(f"`pool_after` must number convolutions 1 .. {convolutions}: pool_after={tuple(after)}")
+    return dict.fromkeys(after, kind)
 
 
 class _Units(NamedTuple):

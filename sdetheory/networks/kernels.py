@@ -13,7 +13,7 @@ from numba import njit
 from sdetheory.lanes.cache import on_disk
 
 
-def _compiled(function: Callable, **options: Any) -> Callable:
+def compiled(function: Callable, **options: Any) -> Callable:
     """Jit, kept on disk."""
     return on_disk(njit(nogil=True, error_model="numpy", **options)(function))
 
@@ -62,8 +62,8 @@ def _standardise_back(dz, z, rate, dx, mean, along):
 
 
 # Small functions on whole arrays: the same loops written inside one large function ran up to twice as slow.
-_standardise_one = _compiled(_standardise)
-_standardise_back_one = _compiled(_standardise_back)
+_standardise_one = compiled(_standardise)
+_standardise_back_one = compiled(_standardise_back)
 
 
 def _normalise(x, eps, z, rate):
@@ -138,7 +138,7 @@ def _descend_one(w, g, keep, lr):
 
 # The three sums may be taken in vector order (11 times faster): NaN and infinity keep their meaning, and the
 # order depends on the length of the segment alone.
-_descend_segment = _compiled(_descend_one, fastmath={"reassoc", "contract", "nsz"})
+_descend_segment = compiled(_descend_one, fastmath={"reassoc", "contract", "nsz"})
 
 
 def _descend(w, g, segments, lr, weight_decay, moments, sums):
@@ -164,10 +164,10 @@ def _descend(w, g, segments, lr, weight_decay, moments, sums):
             sums[e, group, 3] += 2.0 * lr[e] * radial
 
 
-normalise = _compiled(_normalise)
-normalise_back = _compiled(_normalise_back)
-rectify = _compiled(_rectify)
-rectify_back = _compiled(_rectify_back)
-centre = _compiled(_centre)
-cross_entropy = _compiled(_cross_entropy)
-descend = _compiled(_descend)
+normalise = compiled(_normalise)
+normalise_back = compiled(_normalise_back)
+rectify = compiled(_rectify)
+rectify_back = compiled(_rectify_back)
+centre = compiled(_centre)
+cross_entropy = compiled(_cross_entropy)
+descend = compiled(_descend)
