@@ -89,10 +89,13 @@ def _windows(layer, x):
     return np.take_along_axis(windows, windows.real.argmax(axis=1)[:, None], axis=1)[:, 0]
 
 
-def complex_step(net, parameters, x, labels):
-    """d(loss of example b)/dw (B, P), to rounding: no difference is taken (Squire, Trapp 1998)."""
+def complex_step(net, parameters, x, labels, directions=None):
+    """Derivatives of the loss of example b along directions (D, P), as (B, D), by default along every axis.
+
+    Right to rounding: no difference is taken (Squire, Trapp 1998).
+    """
     step = 1e-30
-    nudged = parameters + 1j * step * np.eye(net.size)
+    nudged = parameters + 1j * step * (np.eye(net.size) if directions is None else directions)
     return np.array([losses(net, row, x, labels).imag / step for row in nudged]).T
 
 
