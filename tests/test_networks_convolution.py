@@ -58,7 +58,7 @@ def test_gradient_equals_complex_steps(name, data):
     assume(amplified < 1e5)
     groups = net.groups()
     waves = np.zeros((len(groups), net.size))
-    for wave, group in zip(waves, groups, strict=True):  # one direction a group: every entry counts, with its own weight
+    for wave, group in zip(waves, groups, strict=True):  # along all entries of a group
         for a, b in group.segments:
             wave[a:b] = np.cos(np.arange(a, b) ** 1.5)
     truth = complex_step(net, parameters, x, labels, waves).T

@@ -56,7 +56,6 @@ class Conv:
     """k x k convolution (correlation) of stride 1, zeros around the image: weight (out, k k in), bias (out,).
 
     The entries of a filter stand row after row of its window, then pixel after pixel, then channel; k is odd.
-    Only the input is kept for the backward pass: columns are gathered again, a few rows of pixels at a time.
     """
 
     height: int
@@ -88,7 +87,7 @@ class Conv:
         return 4 * self.height * self.width * self.outputs
 
     def forward(self, p: Parameters, x: np.ndarray) -> tuple[np.ndarray, Any]:
-        y = self._convolve(x, p["weight"])
+        y = kernels.convolve(x, p["weight"], self.height, self.width, self.kernel)
         if self.bias:
             y += p["bias"][:, None]
         return y, x
@@ -97,20 +96,13 @@ class Conv:
         """The convolution of dy with the kernels turned upside down, inputs and outputs exchanged."""
         windows = p["weight"].reshape(-1, self.outputs, self.kernel**2, self.channels)
         turned = windows[:, :, ::-1].transpose(0, 3, 2, 1)
-        return self._convolve(dy, turned.reshape(len(turned), self.channels, -1))
+        turned = turned.reshape(len(turned), self.channels, -1)
+        return kernels.convolve(dy, turned, self.height, self.width, self.kernel)
 
     def parameter_gradient(self, p: Parameters, g: Parameters, cache: Any, dy: np.ndarray) -> None:
-        gradient = np.empty(g["weight"].shape)
-        kernels.convolve_weights(cache, np.ascontiguousarray(dy), self.height, self.width, self.kernel, gradient)
-        g["weight"][:] = gradient
+        g["weight"][:] = kernels.convolve_weights(cache, dy, self.height, self.width, self.kernel)
         if self.bias:
             sum_over_batch(dy, g["bias"])
-
-    def _convolve(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        y = np.empty((len(weight), x.shape[1], weight.shape[1]))
-        weight = np.ascontiguousarray(weight)
-        kernels.convolve(np.ascontiguousarray(x), weight, self.height, self.width, self.kernel, y)
-        return y
 
 
 @dataclass(frozen=True)
