@@ -22,9 +22,9 @@ class Regularity:
     reference: points (E, P) known beforehand, or "final" or "best", which keep all iterates, 8 (T + 1) E P bytes in
     all, and refuse to pass `most_bytes` a chunk of nets (`replayed` needs no such memory). loss: None for that of the
     batch, or a function of weights (E, P) -> (E,), such as the loss on all data, evaluated at every step;
-    least_loss: its infimum. The update direction is (w - w')/lr whatever moved the weights, weight decay and
-    rescaling too. Reading: gamma, cosine, fall, excess, lr (E, T), squared_distance (E, T + 1), and the reference
-    (E, P); `PathRegularity.of` makes epochs, bounds and quantiles of it.
+    least_loss: its infimum; name: of the reading, for several in one run. The update direction is (w - w')/lr
+    whatever moved the weights, weight decay and rescaling too. Reading: gamma, cosine, fall, excess, lr (E, T),
+    squared_distance (E, T + 1), and the reference (E, P); `PathRegularity.of` makes epochs, bounds and quantiles of it.
     Raises ValueError for an unknown reference, too little memory, lr <= 0 or one for each group.
     """
 
@@ -35,13 +35,14 @@ class Regularity:
         loss: FullLoss | None = None,
         least_loss: float = 0.0,
         most_bytes: float = 2e9,
+        name: str = "regularity",
     ):
         if isinstance(reference, str):
             self.reference: str | np.ndarray = checks.choice("reference", reference, REFERENCES)
         else:
             self.reference = checks.shape("reference", checks.finite("reference", reference), (None, None))
         self.loss, self.least_loss = loss, checks.real("least_loss", least_loss)
-        self.most_bytes = checks.positive("most_bytes", most_bytes)
+        self.most_bytes, self.name = checks.positive("most_bytes", most_bytes), name
         self._path: list[np.ndarray] = []
         self._rows: list[tuple[np.ndarray, ...]] = []
         self._known: list[tuple[np.ndarray, ...]] = []
@@ -50,7 +51,8 @@ class Regularity:
     def part(self, nets: slice) -> "Regularity":
         """The instrument for these nets of the ensemble."""
         mine = self.reference if isinstance(self.reference, str) else self.reference[nets]
-        return Regularity(mine, loss=self.loss, least_loss=self.least_loss, most_bytes=self.most_bytes)
+        settings: dict[str, Any] = {"loss": self.loss, "least_loss": self.least_loss}
+        return Regularity(mine, most_bytes=self.most_bytes, name=self.name, **settings)
 
     def see(self, step: Any) -> None:
         """One step of all nets, the next one of the run."""
