@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from scipy.signal import lfilter
+from scipy.stats import t as student
 
 import sdetheory as st
 from sdetheory import evaluate, networks
@@ -17,6 +18,13 @@ START_SCALE = 0.16
 def standard_error(samples: np.ndarray) -> np.ndarray:
     """Of the mean over the first axis."""
     return samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
+
+
+def paired_interval(differences: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over the last axis (seeds, paired) and the half width of its interval by Student's t."""
+    count = differences.shape[-1]
+    error = differences.std(axis=-1, ddof=1) / np.sqrt(count)
+    return differences.mean(axis=-1), student.ppf((1 + confidence) / 2, count - 1) * error
 
 
 def sphere_trace(noise: Any, dimension: int) -> float:
