@@ -30,6 +30,8 @@ class LetterForm:
         for letter, meaning in self.meanings.items():  # inner letters come first
             if meaning is sp.pi:
                 continue
+            if meaning.is_Pow and any(table.get(x, 0) != 0 for x in meaning.exp.free_symbols):
+                raise NotRational(f"no rational rate of change for {meaning} in {symbol}")
             inner = sp.Add(*(sp.diff(meaning.args[0], x) * rate for x, rate in table.items()))
             table[letter] = _rate(letter, meaning, inner)
         return table
@@ -61,14 +63,14 @@ def _plain(expr: sp.Expr) -> sp.Expr:
 
 
 def _rate(letter: sp.Symbol, meaning: sp.Expr, inner: sp.Expr) -> sp.Expr:
-    """Chain rule for one letter; `inner` is the derivative of the meaning's first argument."""
+    """Chain rule for one letter; `inner` is the derivative of the meaning's first argument, the others stay."""
     if inner == 0:
         return sp.S.Zero
     if isinstance(meaning, sp.exp):
         return letter * inner
     if isinstance(meaning, sp.log):
         return inner / meaning.args[0]
-    if meaning.is_Pow and meaning.exp.is_Rational:
+    if meaning.is_Pow:  # its exponent does not move
         return meaning.exp * letter / meaning.base * inner
     raise NotRational(f"no rational rate of change for {meaning}")
 
