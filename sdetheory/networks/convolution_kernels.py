@@ -154,15 +154,13 @@ def convolve_weights(x: np.ndarray, dy: np.ndarray, height: int, width: int, ker
 
 def _mean_pool(x, height, width, down, across, y):
     """Means over windows of down x across pixels: x (E, N, C), y (E, N / (down across), C)."""
-    lines = x.shape[1] // width
     for e in range(len(x)):
         y[e] = 0.0
-        for line in range(lines):
-            for column in range(width):
-                to = (line // down) * (width // across) + column // across
-                for c in range(x.shape[2]):
-                    y[e, to, c] += x[e, line * width + column, c]
-        y[e] /= down * across
+        for pixel in range(x.shape[1]):
+            line, column = pixel // width, pixel % width
+            to = (line // down) * (width // across) + column // across
+            for c in range(x.shape[2]):
+                y[e, to, c] += x[e, pixel, c] / (down * across)
 
 
 def _mean_pool_back(dy, height, width, down, across, dx):
