@@ -120,6 +120,13 @@ def test_a_run_goes_on_bitwise_and_does_not_depend_on_company(rule):
         assert (forgetful.final != whole.final).any(), "without its state it should differ"
 
 
+def test_a_run_may_end_with_a_block_of_random_numbers():
+    """Blocks hold 256 steps: the measurement after the last step then stands alone in the next one."""
+    run = train(NET, DATA, optimiser=st.HeavyBall(0.01), steps=256, record_every=256, **COMMON)
+    rest = train(NET, DATA, optimiser=st.HeavyBall(0.01), steps=257, record_every=[256], **COMMON)
+    assert np.allclose(run.squared_norm[:, -1], rest.squared_norm[:, 0], rtol=1e-14) and run.steps.tolist() == [0, 256]
+
+
 def test_rates_of_an_optimiser_take_every_form():
     per_net = np.array([[0.1], [0.2]])
     rule = st.HeavyBall(per_net, weight_decay=lambda t: 0.1 / (1 + t), momentum=0.8)

@@ -80,10 +80,10 @@ Rate = float | Schedule | Callable[[Any], float] | np.ndarray
 
 
 def check_constant(name: str, rate: Rate) -> None:
-    """Raises ValueError for a negative or non-finite constant; schedules are checked when they are
-    sampled.
+    """Raises ValueError for a negative or non-finite constant; schedules, and rates that are bound to a run, are
+    checked when they are sampled or bound.
     """
-    if not callable(rate) and np.ndim(rate) == 0:
+    if not (callable(rate) or hasattr(rate, "bind")) and np.ndim(rate) == 0:
         checks.nonnegative(name, rate)
 
 

@@ -20,10 +20,12 @@ from sdetheory.networks.noise import (
     per_sample_gradients,
     signal_and_noise,
 )
+from sdetheory.networks.noise_ratios import InputSpan, eigen_noise_ratio, noise_ratio, signal_to_noise
 from sdetheory.networks.norm_law import NormLaw
 from sdetheory.networks.pieces import train_in_pieces
 from sdetheory.networks.record import TrainingRecord
 from sdetheory.networks.regularity import BestIterate, Regularity, replayed
+from sdetheory.networks.replay import ReplayedRate
 from sdetheory.networks.rescaling import WeightRescaling
 from sdetheory.networks.spans import Span, clusters, embedded, input_span, random_span, shifted
 from sdetheory.networks.sphere import SphereRecord, train_on_sphere
@@ -31,11 +33,12 @@ from sdetheory.networks.state import TrainingState
 from sdetheory.networks.training import train
 
 __all__ = [
-    "Angle", "BatchNorm", "BestIterate", "Conv", "Data", "Dense", "Flat", "Gelu", "Group", "Images", "Instrument",
-    "Layer", "Leaf", "Linear", "MaxPool", "MeanPool", "Network", "NoiseEstimate", "NormLaw", "Norms", "Regularity",
-    "Relu", "Residual", "Sigmoid", "SignalAndNoise", "Span", "SphereRecord", "Step", "Tanh", "TrainingRecord",
-    "TrainingState", "WeightRescaling", "batch_gradients", "cifar10", "clusters", "conv_net", "digits", "embedded",
-    "evaluate", "from_npz", "input_span", "labelled", "mlp", "mnist", "noise_estimate", "per_sample_gradients",
-    "predict", "radial_leak", "random_span", "replayed", "shifted", "signal_and_noise", "train", "train_in_pieces",
-    "train_on_sphere",
+    "Angle", "BatchNorm", "BestIterate", "Conv", "Data", "Dense", "Flat", "Gelu", "Group", "Images",
+    "InputSpan", "Instrument", "Layer", "Leaf", "Linear", "MaxPool", "MeanPool", "Network", "NoiseEstimate",
+    "NormLaw", "Norms", "Regularity", "Relu", "ReplayedRate", "Residual", "Sigmoid", "SignalAndNoise", "Span",
+    "SphereRecord", "Step", "Tanh", "TrainingRecord", "TrainingState", "WeightRescaling", "batch_gradients",
+    "cifar10", "clusters", "conv_net", "digits", "eigen_noise_ratio", "embedded", "evaluate", "from_npz",
+    "input_span", "labelled", "mlp", "mnist", "noise_estimate", "noise_ratio", "per_sample_gradients",
+    "predict", "radial_leak", "random_span", "replayed", "shifted", "signal_and_noise", "signal_to_noise",
+    "train", "train_in_pieces", "train_on_sphere",
 ]  # fmt: skip

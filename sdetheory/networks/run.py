@@ -16,6 +16,7 @@ from sdetheory.networks.groups import Group
 from sdetheory.networks.instruments import GroupDot, Step, parts, watching
 from sdetheory.networks.network import Network, cross_entropy
 from sdetheory.networks.record import TrainingRecord
+from sdetheory.networks.replay import RateOfStep
 from sdetheory.networks.rescaling import Rescaler
 from sdetheory.networks.state import TrainingState
 from sdetheory.networks.streams import BLOCK, batches
@@ -43,6 +44,7 @@ class Run:
     descent: Descent
     rescaler: Rescaler | None
     instruments: tuple[Any, ...]
+    follow: RateOfStep | None
     stop: Event
 
     @property
@@ -106,6 +108,8 @@ class Run:
                     out["log_divisor"][:, mark] = state.log_divisor
                     sums[:], loss_sum[:] = 0.0, 0.0
                 lr, weight_decay = rates[0][s - begin], rates[1][s - begin]
+                if self.follow is not None and s < last:
+                    lr = self.lr[part, s - self.first] = self.follow(s, part, w)
                 watched = watching(instruments, s) if instruments and s < last else ()
                 before = w.copy() if watched else w
                 if self.plain or s == last:
@@ -147,7 +151,7 @@ class Run:
         for rate in (self.lr, self.weight_decay):
             values = np.moveaxis(rate[part, here], 1, 0)
             if not self.plain:
-                values = np.broadcast_to(values.reshape(*values.shape[:2], -1), (*values.shape[:2], groups))
+                values = np.broadcast_to(np.atleast_3d(values), (*values.shape[:2], groups))
             after = [np.zeros(nets)] * (end - begin - len(values))
             out.append([*np.ascontiguousarray(values), *after])
         return out

@@ -25,6 +25,7 @@ from sdetheory.networks.instruments import check_instruments, joined
 from sdetheory.networks.network import Network
 from sdetheory.networks.rates import Rate, per_step
 from sdetheory.networks.record import TrainingRecord
+from sdetheory.networks.replay import ReplayedRate
 from sdetheory.networks.rescaling import Rescaler, WeightRescaling
 from sdetheory.networks.run import Run
 from sdetheory.networks.state import TrainingState, begin
@@ -34,7 +35,7 @@ def train(
     net: Network,
     data: Data,
     *,
-    lr: Rate | None = None,
+    lr: Rate | ReplayedRate | None = None,
     weight_decay: Rate = 0.0,
     optimiser: Any = None,
     rescaling: WeightRescaling | None = None,
@@ -58,7 +59,7 @@ def train(
     seeds: a number E (seeds 0 .. E-1), or one seed a net; a net's start and batches depend on its seed alone.
     lr, weight_decay: a number, a callable step -> value, or an array with one value a step, (steps,), one a
         net, (E, 1), or both, (E, steps): a scan over (lr, weight_decay, init_scale) is one ensemble. A third axis,
-        (E or 1, steps or 1, G), holds one value a group of the record.
+        (E or 1, steps or 1, G), holds one value a group of the record. lr may also be a `ReplayedRate`.
     optimiser: None is SGD, w' = (1 - lr wd) w - lr g. Or a rule of `sdetheory.dynamics` with its own lr and
         weight_decay, which take all these forms too: HeavyBall (torch's SGD), InnerHeavyBall, Nesterov, SGDW, Adam,
         AdamW, Lion.
@@ -77,15 +78,20 @@ def train(
     steps, first = checks.integer("steps", steps, 1), checks.integer("first_step", first_step)
     _check_data(net, data, batch_size, label_noise)
     groups = tuple(group for group in net.groups(by) if not group.frozen)
+    # A lr that follows the weights is written down as the run goes.
+    follow = lr.bind(groups, len(members), first, steps) if hasattr(lr, "bind") else None
     rates = [
-        per_step(name, rate, len(members), first, steps, len(groups))
+        np.zeros((len(members), steps, len(groups)))
+        if hasattr(rate, "bind")
+        else per_step(name, rate, len(members), first, steps, len(groups))
         for name, rate in (("lr", lr), ("weight_decay", weight_decay))
     ]
     rule = descent(optimiser)
     rescaler = Rescaler.of(rescaling, net, rule.rule, data, batch_size)
     run = Run(
         net, data, members, rates[0], rates[1], first, steps, None if batch_size is None else int(batch_size),
-        float(label_noise), _marks(record_every, steps), groups, segment_table(groups), rule, rescaler, watch, Event(),
+        float(label_noise), _marks(record_every, steps), groups, segment_table(groups), rule, rescaler, watch,
+        follow, Event(),
     )  # fmt: skip
     parameters = _start(net, members, init_scale, start)
     carried = begin(state, parameters, rule, rescaler, rescaling is not None and rescaling.at_start and first == 0)
