@@ -101,7 +101,7 @@ def _potential(f: Face) -> list[sp.Expr]:
 
 
 def _meets(f: Face) -> list[sp.Expr]:
-    """|b| - (D/2) a |b|^(2/D) <= Q <= |b|, as 1 - z <= (b/alpha^D)^(2/D - 1): e B = (D/2) a d^(1-2/D) ((1 + e) B)^(2/D),
+    """|b| - (D/2) a |b|^(2/D) <= Q <= |b|, as 1 - z <= (b/alpha^D)^(2/D - 1): e B = (D/2) a d^(1-2/D) ((1+e) B)^(2/D);
     a = alpha^(D-2).
     """
     by_inputs = f.reader.form(inputs ** (2 / depth)).expr / inputs

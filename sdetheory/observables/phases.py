@@ -16,7 +16,7 @@ from sdetheory.observables.layers import imbalance_norm
 _RANK = 1e-9  # singular values of the tangents below this part of the largest are zero
 _ROUNDING = 1e-13  # of |w|: displacements below this are rounding
 _FADED = 1e-3  # part of the imbalance at the switch down to which its decay is fitted
-_ABOVE, _FLOOR, _START = 10.0, 1e-3, 0.5  # see `Phases.optimisation_time`
+_ABOVE, _FLOOR, _START = 10.0, 1e-5, 0.5  # see `Phases.optimisation_time`
 
 
 class Phases(NamedTuple):
@@ -24,7 +24,7 @@ class Phases(NamedTuple):
 
     switch: first time from which three records running show more motion along the valley than across; NaN if none.
     optimisation_time: time in which the speed across falls by e before the switch, over its last decade above 10 times
-    the speed along (above a thousandth of its largest, where that is more), from half of its largest on; NaN with
+    the speed along (above 1e-5 of its largest, where that is more), from half of its largest on; NaN with
     fewer than three such records.
     regularisation_time: time in which max_j |W_{j+1}^T W_{j+1} - W_j W_j^T|_F falls by e after the switch, down to a
     thousandth; inf where it does not fall, NaN without a switch.
