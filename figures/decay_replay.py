@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 import sdetheory as st
 from figures.press import style
-from figures.press.decay_nets import Replay, accuracies, replay, seen_at, units
+from figures.press.decay_nets import Replay, accuracies, replay, seen_at, units, with_buffers
 from figures.press.digit_nets import one_thread_a_product
 from figures.press.expectation import Expectation, at_least, at_most
 from figures.press.measured import paired_interval
@@ -153,14 +153,7 @@ def _final(
     count, steps = len(seeds), lr.shape[1]
     every, rates, decays = np.tile(seeds, len(lr)), np.repeat(lr, count, axis=0), np.repeat(weight_decay, count, axis=0)
     start = net.start(every)
-    memory = np.zeros((len(every), 1, net.size))
-    for group, factors in zip(net.groups(), np.repeat(first, count, axis=0).T, strict=True):
-        for a, b in group.segments:
-            memory[:, 0, a:b] = factors[:, None] * start[:, a:b]
-    state = None
-    if rescaling is None:
-        empty = np.zeros((len(every), 0))
-        state = networks.TrainingState(memory, np.ones((len(every), 2)), empty, empty)
+    state = with_buffers(net, start, np.repeat(first, count, axis=0)) if rescaling is None else None
     return networks.train(
         net, training, optimiser=st.HeavyBall(rates, decays, momentum), rescaling=rescaling, start=start, seeds=every,
         state=state, steps=steps, record_every=steps, progress=True,

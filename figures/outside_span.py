@@ -144,7 +144,8 @@ def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
     return [
         at_most("sgd_leaves_it", error[PLAIN].max(), 1e-12, "(a, b) SGD leaves the part outside alone to {found:.0e},"),
         at_most("decay_shrinks_it", error[DECAY].max(), 1e-12,
-                f"decay shrinks it by 1 - lr wd a step, down to {left[DECAY, -1]:.0e} of the start, within {{found:.0e}};"),
+                f"decay shrinks it by 1 - lr wd a step, down to {left[DECAY, -1]:.0e} of the start, "
+                "within {found:.0e};"),
         at_most("real_roots", error[REAL].max(), 1e-12, "heavy ball follows its recursion within {found:.0e}"),
         at_most("complex_roots", error[COMPLEX].max(), 1e-12, "for real and {found:.0e} for complex roots;"),
         at_most("rescaling_shrinks_it", error[RESCALING].max(), 1e-11,
@@ -160,8 +161,8 @@ def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
         at_most("decay_goes_on", quiet[1, -1] / quiet[1, late] / (left[1, -1] / left[1, late]), 1 + 1e-9,
                 f"decay goes on as before, to {quiet[1, -1]:.0e}: the two are not equivalent."),
         between("ratio_falls_by_growth", slope, -0.27, -0.05,
-                "(d) Under SGD alone growth takes the ratio to the whole norm down, as t^{found:.2f} at the end and never "
-                "faster than t^-1/4 while gradients do not grow (dashed)."),
+                "(d) Under SGD alone growth takes the ratio to the whole norm down, as t^{found:.2f} at the end and "
+                "never faster than t^-1/4 while gradients do not grow (dashed)."),
     ]  # fmt: skip
 
 
@@ -200,7 +201,8 @@ def draw(data: dict[str, np.ndarray]) -> Figure:
     left.legend(loc="lower left", fontsize=5.5)
     style.letter(error, "b", "error of the prediction")
     for rule, name in enumerate(RULES[:ADAM]):
-        error.plot(data["marks"], np.maximum(data["error"][rule], 1e-17), color=COLOURS[rule], linewidth=1.0, label=name)
+        shown = np.maximum(data["error"][rule], 1e-17)
+        error.plot(data["marks"], shown, color=COLOURS[rule], linewidth=1.0, label=name)
     error.set(yscale="log", ylim=(1e-17, 1e-12), ylabel="largest error / start")
     style.letter(quiet, "c", "without label noise")
     for place, rule in enumerate((PLAIN, DECAY, RESCALING)):

@@ -32,6 +32,15 @@ def seen_at(marks: np.ndarray, net: Any, data: Any, **settings: Any) -> np.ndarr
     return np.concatenate([run.readings["snapshots"]["weights"], run.final[:, None]], axis=1)
 
 
+def with_buffers(net: Any, start: np.ndarray, first: np.ndarray) -> networks.TrainingState:
+    """State of heavy ball whose buffer is `first` (E, G), group by group, times the start (E, P)."""
+    memory, empty = np.zeros((len(start), 1, net.size)), np.zeros((len(start), 0))
+    for group, factors in zip(net.groups(), first.T, strict=True):
+        for a, b in group.segments:
+            memory[:, 0, a:b] = factors[:, None] * start[:, a:b]
+    return networks.TrainingState(memory, np.ones((len(start), 2)), empty, empty)
+
+
 def accuracies(net: Any, weights: np.ndarray, data: Any) -> np.ndarray:
     """Share of the data told rightly: weights (E, ..., P), result (E, ...)."""
     flat = weights.reshape(-1, weights.shape[-1])
