@@ -12,17 +12,15 @@ from numba import njit
 from sdetheory.dynamics.coordinatewise import PLAIN, age, move, rates
 from sdetheory.lanes.cache import compiled
 from sdetheory.lanes.dispatch import verb
-from sdetheory.lanes.parts import OPTIONS
 from sdetheory.lanes.tag import Tag, tag
+from sdetheory.networks.dots import SUMS
 from sdetheory.plugins import canonical
 
 # One segment of parameters: w, g (n,), memory (buffers, P) from `start` on; moves them and gives |w|^2, |g|^2, <w, g>
 # from before.
-# The three sums may be taken in vector order; the moves are not touched by that.
-_SUMS: Any = {**OPTIONS, "fastmath": {"reassoc", "contract", "nsz"}}
 
 
-@njit(**_SUMS)
+@njit(**SUMS)
 def _sweep_alone(rule, c, w, g, memory, start):
     """Rules without memory."""
     norm, growth, radial = 0.0, 0.0, 0.0
@@ -35,7 +33,7 @@ def _sweep_alone(rule, c, w, g, memory, start):
     return norm, growth, radial
 
 
-@njit(**_SUMS)
+@njit(**SUMS)
 def _sweep_one(rule, c, w, g, memory, start):
     """Rules with one buffer."""
     norm, growth, radial, first = 0.0, 0.0, 0.0, memory[0, start : start + w.size]
@@ -50,7 +48,7 @@ def _sweep_one(rule, c, w, g, memory, start):
     return norm, growth, radial
 
 
-@njit(**_SUMS)
+@njit(**SUMS)
 def _sweep_two(rule, c, w, g, memory, start):
     """Rules with two buffers."""
     norm, growth, radial = 0.0, 0.0, 0.0

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from sdetheory import checks
+from sdetheory.networks.dots import GroupDot
 from sdetheory.networks.groups import Group
 
 
@@ -91,31 +92,6 @@ def joined(
         whole = {key: np.concatenate([r[key] for r in readings], axis=0) for key in readings[0]}
         out[name_of(instrument)] = {"steps": seen, **whole}
     return out
-
-
-class GroupDot:
-    """Inner products group by group: dot(a, b) of arrays (E, P) is (E, G)."""
-
-    def __init__(self, groups: Sequence[Group]) -> None:
-        if not groups:
-            raise ValueError("`groups` must not be empty: groups=()")
-        self.order = np.concatenate([np.arange(a, b) for group in groups for a, b in group.segments])
-        self.starts = np.cumsum([0, *(group.size for group in groups[:-1])])
-
-    def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.add.reduceat((a * b)[:, self.order], self.starts, axis=1)
-
-    def spread(self, values: np.ndarray, parameters: int) -> np.ndarray:
-        """Values (E, G) as (E, P): at every parameter that of its group, 0 outside; (E, 1) as it is."""
-        if values.shape[1] == 1:
-            return values
-        out = np.zeros((len(values), parameters))
-        out[:, self.order] = np.repeat(values, np.diff([*self.starts, len(self.order)]), axis=1)
-        return out
-
-    def rate(self, values: np.ndarray) -> np.ndarray:
-        """A rate (E,) or (E, P) as (E, 1) or (E, G): that of the first parameter of each group."""
-        return values[:, None] if values.ndim == 1 else values[:, self.order[self.starts]]
 
 
 class Series:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from sdetheory import checks
+from sdetheory.networks.dots import GroupDot
 from sdetheory.networks.groups import Group
-from sdetheory.networks.instruments import GroupDot
 from sdetheory.networks.record import TrainingRecord
 
 RateOfStep = Callable[[int, slice, np.ndarray], np.ndarray]

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 from sdetheory import checks
 from sdetheory.lanes.cache import compiled
+from sdetheory.lanes.parts import OPTIONS
 from sdetheory.lanes.tag import Tag, tag
 from sdetheory.networks.data import Data
+from sdetheory.networks.dots import inner
 from sdetheory.networks.groups import Group, segment_table
 from sdetheory.networks.network import Network
 
@@ -114,6 +117,13 @@ class Rescaler:
         _rescale(self._tag, w, memory, self.segments, targets, degrees, self.project, log_divisor)
 
 
+@njit(**OPTIONS)
+def _scale(v, w, factor, part):
+    """v <- factor (v - part w)."""
+    for i in range(v.size):
+        v[i] = factor * (v[i] - part * w[i])
+
+
 @compiled
 def _rescale(tag, w, memory, segments, targets, degrees, project, log_divisor):
     """w <- w / c group by group, buffers times c^degree or freed of their part along w."""
@@ -123,17 +133,15 @@ def _rescale(tag, w, memory, segments, targets, degrees, project, log_divisor):
         squares[:] = 0.0
         along[:] = 0.0
         for start, stop, group in segments:
-            for i in range(start, stop):
-                squares[group] += w[e, i] * w[e, i]
+            squares[group] += inner(w[e, start:stop], w[e, start:stop])
+            if project:
                 for k in range(len(degrees)):
-                    along[k, group] += w[e, i] * memory[e, k, i]
+                    along[k, group] += inner(w[e, start:stop], memory[e, k, start:stop])
         for start, stop, group in segments:
-            c = np.sqrt(squares[group]) / targets[e, group]
+            c, here = np.sqrt(squares[group]) / targets[e, group], w[e, start:stop]
             for k in range(len(degrees)):
-                factor, part = c ** degrees[k], along[k, group] / squares[group] if project else 0.0
-                for i in range(start, stop):
-                    memory[e, k, i] = factor * (memory[e, k, i] - part * w[e, i])
-            for i in range(start, stop):
-                w[e, i] /= c
+                if project or degrees[k] != 0.0:
+                    _scale(memory[e, k, start:stop], here, c ** degrees[k], along[k, group] / squares[group])
+            _scale(here, here, 1.0 / c, 0.0)
         for group in range(groups):
             log_divisor[e, group] += np.log(np.sqrt(squares[group]) / targets[e, group])

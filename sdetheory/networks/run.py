@@ -12,8 +12,9 @@ from sdetheory.dynamics.coordinatewise import PlainStep
 from sdetheory.networks import kernels
 from sdetheory.networks.data import Data
 from sdetheory.networks.descent import Descent
+from sdetheory.networks.dots import GroupDot
 from sdetheory.networks.groups import Group
-from sdetheory.networks.instruments import GroupDot, Step, parts, watching
+from sdetheory.networks.instruments import Step, parts, watching
 from sdetheory.networks.network import Network, cross_entropy
 from sdetheory.networks.record import TrainingRecord
 from sdetheory.networks.replay import RateOfStep
