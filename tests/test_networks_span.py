@@ -10,15 +10,18 @@ from sdetheory.networks import (
     InputSpan,
     WeightRescaling,
     clusters,
+    conv_net,
     eigen_noise_ratio,
     input_span,
+    labelled,
     mlp,
     noise_ratio,
+    patches,
     random_span,
     shifted,
     signal_to_noise,
     train,
-)  # fmt: skip
+)
 
 SPAN = random_span(9, 4, seed=3)
 DATA = clusters(60, SPAN, classes=3, seed=1)
@@ -146,6 +149,28 @@ def test_rescaling_stops_where_gradients_vanish_and_weight_decay_does_not():
     assert np.allclose(left["none"], 1, rtol=1e-10)
     assert np.allclose(left["decay"], 0.985**399, rtol=1e-9), left["decay"]
     assert (left["rescaling"] > 0.05).all() and (left["rescaling"] < 1).all(), left["rescaling"]
+
+
+@pytest.mark.claim("A11", "A12", "A15", kind="simulation")
+def test_filters_stay_in_the_span_of_patches():
+    """Images whose second channel is twice the first: patches span 9 of 18 dimensions; with filters rescaled too."""
+    pixels = np.sin(np.arange(20 * 9.0) ** 1.3).reshape(20, 9)
+    data = labelled(np.stack([pixels, 2 * pixels], axis=-1).reshape(20, 18), np.arange(20) % 3)
+    net = conv_net((2, 2), 3, image=(3, 3, 2), normalised_output=True)
+    filters = [group for group in net.groups("neuron") if group.name.startswith("conv1")]
+    span = input_span(patches(data.inputs, (3, 3, 2)))
+    assert span.rank == 9 and len(filters) == 2 and filters[0].size == 18
+    for rescaling in (None, WeightRescaling(target="start")):
+        run = train(
+            net, data, lr=0.2, steps=20, batch_size=6, seeds=2, by="neuron", rescaling=rescaling,
+            instruments=[InputSpan(filters, span)],
+        )  # fmt: skip
+        seen = run.readings["input_span"]
+        law = np.exp(-run.log_divisor[:, :-1, :2]) if rescaling else 1.0
+        error = np.abs(seen["along"] / law - 1).max(), seen["drift"].max()
+        assert max(error) < 1e-11, error
+    middle = patches(data.inputs[:1], (3, 3, 2))[4]
+    assert (middle == data.inputs[0]).all(), "the window of the middle pixel is the image"
 
 
 vectors = some.lists(some.floats(-3, 3).filter(lambda x: abs(x) > 1e-3), min_size=9, max_size=9).map(np.array)

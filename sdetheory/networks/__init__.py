@@ -20,7 +20,7 @@ from sdetheory.networks.noise import (
     per_sample_gradients,
     signal_and_noise,
 )
-from sdetheory.networks.noise_ratios import InputSpan, eigen_noise_ratio, noise_ratio, signal_to_noise
+from sdetheory.networks.noise_ratios import InputSpan, eigen_noise_ratio, noise_ratio, patches, signal_to_noise
 from sdetheory.networks.norm_law import NormLaw
 from sdetheory.networks.pieces import train_in_pieces
 from sdetheory.networks.record import TrainingRecord
@@ -38,7 +38,7 @@ __all__ = [
     "NormLaw", "Norms", "Regularity", "Relu", "ReplayedRate", "Residual", "Sigmoid", "SignalAndNoise", "Span",
     "SphereRecord", "Step", "Tanh", "TrainingRecord", "TrainingState", "WeightRescaling", "batch_gradients",
     "cifar10", "clusters", "conv_net", "digits", "eigen_noise_ratio", "embedded", "evaluate", "from_npz",
-    "input_span", "labelled", "mlp", "mnist", "noise_estimate", "noise_ratio", "per_sample_gradients",
-    "predict", "radial_leak", "random_span", "replayed", "shifted", "signal_and_noise", "signal_to_noise",
-    "train", "train_in_pieces", "train_on_sphere",
+    "input_span", "labelled", "mlp", "mnist", "noise_estimate", "noise_ratio", "patches",
+    "per_sample_gradients", "predict", "radial_leak", "random_span", "replayed", "shifted", "signal_and_noise",
+    "signal_to_noise", "train", "train_in_pieces", "train_on_sphere",
 ]  # fmt: skip

@@ -48,6 +48,23 @@ def signal_to_noise(w: np.ndarray, span: Span, test_inputs: np.ndarray) -> np.nd
         return signal / noise
 
 
+def patches(inputs: np.ndarray, image: tuple[int, int, int], kernel: int = 3) -> np.ndarray:
+    """What filters see of images (n, height width channels), channels last: windows (n height width, k k channels).
+
+    One window around each pixel, zeros outside the image, entries in the order of a filter of `Conv`. Their span is
+    that of the gradients of a convolution: ``input_span(patches(data.inputs, (8, 8, 1)))``. Raises ValueError for an
+    even kernel or inputs of another size.
+    """
+    height, width, channels = image
+    if checks.integer("kernel", kernel, 1) % 2 != 1:
+        raise ValueError(f"`kernel` must be odd: kernel={kernel}")
+    inputs = checks.shape("inputs", checks.finite("inputs", inputs), (None, height * width * channels))
+    reach = kernel // 2
+    padded = np.pad(inputs.reshape(-1, height, width, channels), [(0, 0), (reach, reach), (reach, reach), (0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(1, 2))
+    return windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, kernel * kernel * channels)
+
+
 class InputSpan(Series):
     """The part of every group outside a span, before each seen step; groups of products fed with what the span spans.
 

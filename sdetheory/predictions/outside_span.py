@@ -20,7 +20,7 @@ QUANTITIES = (
 )
 t, lr, weight_decay, momentum, squared_gradient, target, outside, outside_before = (
     sp.Symbol(name)
-    for name in "t lr weight_decay momentum squared_gradient target outside outside_before".split()
+    for name in ["t", "lr", "weight_decay", "momentum", "squared_gradient", "target", "outside", "outside_before"]
 )
 _LIU = "reconstruction of Liu et al. 2021, The implicit biases of SGD on DNNs with batch normalization"
 _prediction = partial(Prediction, quantities=QUANTITIES, theory="outside_span", unit="1")
