@@ -223,7 +223,7 @@ def test_the_style_does_not_leak():
 
 DEAREST = (
     "five_schedules", "full_batch", "function_space", "implicit_bias", "invariants", "lag_distance", "linear_scaling",
-    "rotational_equilibrium", "small_lr",
+    "regularity_factorial", "regularity_techniques", "rotational_equilibrium", "small_lr",
 )  # fmt: skip
 
 
