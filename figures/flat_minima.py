@@ -24,13 +24,13 @@ from sdetheory.models.weights import pack
 from sdetheory.predictions import deep_linear, flat_factors, flow_sharpness
 
 CLAIMS = ("D3", "D4", "D5", "D6", "D47", "D48", "D49")
-CAPTION = """(a) L = (w_1 w_2 - 1)^2 (grey, contours a factor ten apart) and its minima, coloured by sharpness.
-(b) Layer imbalance |w_1^2 - w_2^2| (contours) and the same minima (black); lines: gradient flow from four starts
+CAPTION = """(a) L = (w_1 w_2 - 1)^2 (grey, contours a factor ten apart) and its minima, coloured by sharpness. (b)
+Layer imbalance |w_1^2 - w_2^2| (contours) and the same minima (black); lines: gradient flow from four starts
 (squares), which stays on a contour. (c) Sharpness 2S of minima of three layers against their imbalance: minima with
 random gaps (dots), the extremes (dashed; above: two equal large squares, below: the best middle square), three minima
-of an independent computation (crosses); arrows: all gaps shrunk by a half. (d) Two 2 x 2 layers with product diag(4, 1),
-W_2 = diag(2 c, 2), W_1 = diag(2/c, 1/2): largest Hessian eigenvalue by Lanczos (dots) and by the spectral norms
-(dashed), and |W_2|_F^2 - |W_1|_F^2 (red line); the same with W_2 = diag(2 c, 1), W_1 = diag(2/c, 1) (open, dotted)."""
+of an independent computation (crosses); arrows: all gaps halved. (d) Two 2 x 2 layers with product diag(4, 1), diag(2
+c, 2), W_1 = diag(2/c, 1/2): largest Hessian eigenvalue by Lanczos (dots) and by the spectral norms (dashed), and
+|W_2|_F^2 - |W_1|_F^2 (red line); the same with W_2 = diag(2 c, 1), W_1 = diag(2/c, 1) (open, dotted)."""
 
 PARAMS: dict[str, Any] = {
     "starts": [[0.1, 1.7], [2.0, 0.1], [-0.2, -1.8], [1.6, 0.3]],

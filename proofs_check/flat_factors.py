@@ -98,7 +98,7 @@ def _two_layers() -> Checks:
 @claim(
     "D48",
     "flat minima need not be balanced: W_2 = diag(2, 2), W_1 = diag(2, 1/2) is flattest, |W_2|^2 - |W_1|^2 = 15/4",
-    "one exact point of two layers: flattest by D49, its sharpness by D47",
+    "one exact point of two layers: flattest by D49, its sharpness by D47: equal spectral norms replace balance",
     "derived; corrects the matrix version of Ginsburg 2020",
     latex=r"\lambda_{\max}=8=2\sigma_1(M),\quad\|W_2\|_F^2-\|W_1\|_F^2=\tfrac{15}4",
 )

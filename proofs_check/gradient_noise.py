@@ -2,6 +2,7 @@
 
 import sympy as sp
 
+from proofs_check import finite_step_noise
 from proofs_check.against import equal, obeys
 from proofs_check.face import Face
 from proofs_check.field import Derivation, Ito
@@ -33,7 +34,8 @@ _MEANINGS = {
 @claim(
     "D50",
     "law of balance: gradient noise moves |u|^2 - |w|^2 by -T (u^T C_1 u - w^T C_2 w) dt, without a martingale",
-    "any loss of w u^T, any widths; scalar layers of any depth: dD_ij/dt = -T Var(A) (W/(w_i w_j))^2 D_ij",
+    "any loss of w u^T, any widths; scalar layers of any depth: dD_ij/dt = -T Var(A) (W/(w_i w_j))^2 D_ij; "
+    "means of a discrete step of two layers, exact in the learning rate",
     "Ziyin, Li, Ueda 2023, theorem 1",
     where=_MEANINGS,
 )
@@ -52,6 +54,7 @@ def law_of_balance(rescaling: bool = True, one_noise: bool = True) -> Checks:
     law = -temperature * (trace(u.T @ C1 @ u) - trace(w.T @ C2 @ w))
     yield from vanish("Ito's term", second - law)
     yield from _scalar_layers(one_noise)
+    yield from finite_step_noise.means(one_noise)
 
 
 def _layer(pull: sp.Expr) -> tuple[sp.Expr, sp.Expr]:

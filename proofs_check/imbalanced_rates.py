@@ -190,7 +190,7 @@ def _spectrum(outer: sp.Matrix, inner: sp.Matrix) -> tuple[dict[str, Any], sp.Ex
 @claim(
     "D46",
     "pairing sigma_m(W) with Delta_- and sigma_n(W) with Delta_+ is false: it claims 9/8 where the sum is 17/16",
-    "one exact point: W_1 = diag(3/2, 1), W_2 = (1/4, 0)^T; the right pairing is attained there",
+    "one exact point: W_1 = diag(3/2, 1), W_2 = (1/4, 0)^T; the right pairing, D45, is attained there and holds",
     "derived",
     latex=r"\sigma_n^2(W_1)+\sigma_m^2(W_2)=\tfrac{17}{16}<\tfrac98",
 )

@@ -93,7 +93,8 @@ def label_noise(stationary: bool = True, independent: bool = True) -> Checks:
 @claim(
     "D29",
     "interpolating data freeze the imbalance at the minimum: every batch has slope 0 there",
-    "every depth, every batch",
+    "every depth, every batch; what holds instead: noise that stays at the minimum balances, residuals (D28) or labels "
+    "(D30)",
     "derived",
     latex=r"y=x\ \Rightarrow\ D'_{ij}=D_{ij}",
 )

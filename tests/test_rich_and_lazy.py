@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.optimize
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sdetheory.predictions import deep_diagonal_networks as deep
@@ -55,6 +55,7 @@ def test_slope_and_potential_are_those_of_the_closed_forms(slope, start, depth):
 
 
 @pytest.mark.claim("D57", kind="property")
+@settings(max_examples=25)  # a fit costs a tenth of a second
 @given(st.integers(0, 50), st.floats(-7, 1), depths)
 def test_the_deep_fit_satisfies_the_optimality_conditions(seed, power, depth):
     inputs, labels, _, _ = problem(seed)
@@ -117,6 +118,7 @@ def largest(holds, low, high):
 
 
 @pytest.mark.claim("D57", kind="property")
+@settings(max_examples=25)  # three fits
 @given(st.integers(0, 200), st.floats(0.02, 1), depths, st.floats(0.2, 5))
 @example(0, 1.0, 3.0, 1.0)
 def test_the_stated_starts_suffice(seed, excess, depth, size):
