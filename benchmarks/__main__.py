@@ -12,6 +12,7 @@ Tick = Callable[[str], Any]
 NAMES = {
     "W1": "deep-linear gradient flow against numbalsoda, scipy, diffrax",
     "W1b": "deep-linear gradient descent against numpy, jax",
+    "heatmap": "W1 and W1b for depths 2-8 and widths 2-32 on one core: ratio to the best peer, cell by cell, as a figure",
     "W2": "normalised-net SDE, d=16, against numpy, jax, diffrax, torchsde and the normals limit",
     "W3": "the same with d=1000",
     "threads": "two threads against one",
@@ -60,6 +61,10 @@ def _sections(names: list[str], quick: bool, tick: Tick) -> Iterator[tuple[str, 
         for name in kernels:
             tick(f"{name}: memory")
             yield "memory", {name: fresh.memory(name)}
+    if "heatmap" in names:
+        from . import heatmap
+
+        yield "heatmap", heatmap.run(quick, tick)
     if "study" in names:
         from . import study
 
@@ -91,6 +96,10 @@ def main(given: list[str] | None = None) -> int:
         files = report.save(results, arguments.out)
     tick("")
     print("\n".join(report.lines(results)))
+    if "heatmap" in results:
+        from . import heatmap
+
+        files += heatmap.draw(results["heatmap"], arguments.out)
     if "study" in results:
         from . import study
 

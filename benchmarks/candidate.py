@@ -13,9 +13,9 @@ from .workloads import Descent, Flow, NormalisedSDE
 
 
 def flow(case: Flow, threads: int = 2) -> Callable[[], np.ndarray]:
-    """W1: run() -> final layers (members, 3, n, n)."""
+    """W1: run() -> final layers (members, N, n, n)."""
     n = len(case.target)
-    model = st.deep_linear((n,) * 4, case.target)
+    model = st.deep_linear((n,) * (case.starts.shape[1] + 1), case.target)
     starts = case.starts.reshape(len(case.starts), -1)
     from sdetheory.integrators import DOP853
 
@@ -37,9 +37,9 @@ def flow(case: Flow, threads: int = 2) -> Callable[[], np.ndarray]:
 
 
 def descent(case: Descent, threads: int = 2) -> Callable[[], np.ndarray]:
-    """W1b: run() -> final layers (members, 3, n, n)."""
+    """W1b: run() -> final layers (members, N, n, n)."""
     n = len(case.target)
-    model = st.deep_linear((n,) * 4, case.target)
+    model = st.deep_linear((n,) * (case.starts.shape[1] + 1), case.target)
     starts = case.starts.reshape(len(case.starts), -1)
 
     def run() -> np.ndarray:

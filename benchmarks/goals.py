@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from . import heatmap
+
 
 class Goal(NamedTuple):
     """One line of the table; `more` says whether more is better."""
@@ -62,9 +64,20 @@ def _study(rows: list[dict[str, Any]]) -> Iterator[Goal]:
         yield Goal(text, ratios[worst], must, aim)
 
 
+def _heatmap(measured: dict[str, Any]) -> Iterator[Goal]:
+    for name, (must, aim) in heatmap.GOALS.items():
+        if cell := heatmap.least(measured, name):
+            reached = [c["ratio"] >= must for c in measured["cells"] if c["workload"] == name and "ratio" in c]
+            where = f"depth {cell['depth']}, width {cell['width']}, {cell['peer']}"
+            text = f"{name} over depths and widths, least ({where}); {sum(reached)} of {len(reached)} reach the must"
+            yield Goal(text, cell["ratio"], must, aim)
+
+
 def goals(results: dict[str, Any]) -> list[Goal]:
     """Every goal this run has a number for."""
     found = list(_races(results.get("races", {})))
+    if results.get("heatmap"):
+        found += list(_heatmap(results["heatmap"]))
     if results.get("study"):
         found += _study(results["study"]["rows"])
     for name, ratio in results.get("speed_up", {}).items():

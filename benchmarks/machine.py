@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from sdetheory.lanes.random import SAVED, Block, Gaussian, Philox, draw
-from sdetheory.lanes.vector import float_rows, lane_array, load
+from sdetheory.lanes.vector import float_rows, fma, lane_array, load, store
 
 from .workloads import NormalisedSDE
 
@@ -144,6 +144,26 @@ def numpy_sfc64(case: NormalisedSDE, threads: int = 2) -> Callable[[], Any]:
             rng.standard_normal(out=z)
 
     return _threaded(task, threads, threads)
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _fused(rounds, x):
+    """`rounds` times eight independent multiply-adds of 8 lanes: as many as hide their latency."""
+    keep, more = load(x, 8), load(x, 9)
+    a, b, c, d = load(x, 0), load(x, 1), load(x, 2), load(x, 3)
+    e, f, g, h = load(x, 4), load(x, 5), load(x, 6), load(x, 7)
+    for _ in range(rounds):
+        a, b, c, d = fma(a, keep, more), fma(b, keep, more), fma(c, keep, more), fma(d, keep, more)
+        e, f, g, h = fma(e, keep, more), fma(f, keep, more), fma(g, keep, more), fma(h, keep, more)
+    store(x, 0, ((a + b) + (c + d)) + ((e + f) + (g + h)))
+
+
+def multiply_adds(count: float) -> Callable[[], Any]:
+    """run(): so many fused multiply-adds of doubles from registers, on one core."""
+    x = lane_array(10, 8)
+    float_rows(x)[8:] = np.array([[0.999], [1e-3]])
+    _fused(1, x)
+    return lambda: _fused(max(1, round(count / 64)), x)
 
 
 LIMITS = {

@@ -11,6 +11,7 @@ import numba
 import numpy as np
 
 from .goals import goals
+from .heatmap import TITLES as GRIDS
 from .workloads import TITLES
 
 
@@ -107,6 +108,29 @@ def _transient_lines(transients: dict[str, Any]) -> Iterator[str]:
             yield f"  {row['case']:38}" + "".join(f"{row['ratios'][f'{peer}/{name}']:13.3g}" for name in ours)
 
 
+def _heatmap_lines(heatmap: dict[str, Any]) -> Iterator[str]:
+    for name, title in GRIDS.items():
+        cells = [cell for cell in heatmap["cells"] if cell["workload"] == name]
+        absent = sorted({row["name"] for cell in cells for row in cell["rivals"] if row["status"] == "not installed"})
+        yield f"\n{title}: time of the best peer over ours, one core each"
+        if absent:
+            yield f"  not installed: {'; '.join(absent)}"
+        yield f"  {'depth':>5}{'width':>6}{'ms':>9}{'ratio':>8}{'least-most':>14}{'at most':>9}  best peer (others)"
+        for cell in cells:
+            start = f"  {cell['depth']:5d}{cell['width']:6d}{1e3 * cell['seconds']:9.1f}"
+            if "ratio" not in cell:
+                yield f"{start}  no peer took part"
+                continue
+            spread, most = f"{cell['low']:.3g}-{cell['high']:.3g}", f"{cell['most']:.3g}" if "most" in cell else ""
+            others = ", ".join(
+                f"{row['name']} {row['ratio']:.3g}" if "ratio" in row else f"{row['name']} {row['status']}"
+                for row in cell["rivals"] if row["name"] != cell["peer"] and row["status"] != "not installed"
+            )  # fmt: skip
+            yield f"{start}{cell['ratio']:8.3g}{spread:>14}{most:>9}  {cell['peer']} ({others})"
+        if any("most" in cell for cell in cells):
+            yield "  at most: were ours to run at the rate of fused multiply-adds from registers"
+
+
 def _goal_lines(results: dict[str, Any]) -> Iterator[str]:
     yield f"\n{'goal':98}{'measured':>10}{'must':>8}{'aim':>8}  reached"
     for goal in goals(results):
@@ -124,6 +148,8 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
     yield "seconds: medians, scaled from the part run to the whole; ratio: to sdetheory, run before and after"
     for name, race in results.get("races", {}).items():
         yield from _race_lines(name, race)
+    if results.get("heatmap"):
+        yield from _heatmap_lines(results["heatmap"])
     if results.get("study"):
         yield from _study_lines(results["study"])
     if results.get("transients"):

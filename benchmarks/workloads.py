@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Flow(NamedTuple):
-    """Gradient flow of 1/2 ||W_3 W_2 W_1 - target||^2 from `starts` (members, 3, n, n) to time `end`."""
+    """Gradient flow of 1/2 ||W_N ... W_1 - target||^2 from `starts` (members, N, n, n) to time `end`."""
 
     target: np.ndarray
     starts: np.ndarray
@@ -76,20 +76,21 @@ def _target(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.ascontiguousarray(left * np.linspace(0.5, 2.0, n) @ right)
 
 
-def _starts(rng: np.random.Generator, members: int, n: int) -> np.ndarray:
-    return 0.5 / np.sqrt(n) * rng.standard_normal((members, 3, n, n))
+def _starts(rng: np.random.Generator, members: int, n: int, depth: int) -> np.ndarray:
+    """Gaussian layers, smaller for few layers, so that their product is about as large at any depth."""
+    return 0.5 ** (3 / depth) / np.sqrt(n) * rng.standard_normal((members, depth, n, n))
 
 
-def flow(members: int, n: int = 10, end: float = 50.0) -> Flow:
-    """W1: depth 3, n x n layers, rtol 1e-8, atol 1e-10."""
+def flow(members: int, n: int = 10, end: float = 50.0, depth: int = 3) -> Flow:
+    """W1: `depth` n x n layers, rtol 1e-8, atol 1e-10."""
     rng = np.random.default_rng(101)
-    return Flow(_target(rng, n), _starts(rng, members, n), end, 1e-8, 1e-10)
+    return Flow(_target(rng, n), _starts(rng, members, n, depth), end, 1e-8, 1e-10)
 
 
-def descent(members: int, steps: int, n: int = 10) -> Descent:
+def descent(members: int, steps: int, n: int = 10, depth: int = 3) -> Descent:
     """W1b: the model of W1 trained by gradient descent with lr = 0.01."""
     rng = np.random.default_rng(102)
-    return Descent(_target(rng, n), _starts(rng, members, n), 0.01, steps)
+    return Descent(_target(rng, n), _starts(rng, members, n, depth), 0.01, steps)
 
 
 def normalised_sde(

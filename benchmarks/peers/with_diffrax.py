@@ -8,7 +8,7 @@ any grid).
 from collections.abc import Callable
 from typing import Any
 
-from .with_jax import _split  # isort: skip  (sets the number of devices before jax starts)
+from .with_jax import _split, deep_linear_loss  # isort: skip  (sets the number of devices before jax starts)
 
 import diffrax
 import jax
@@ -19,13 +19,9 @@ from ..workloads import Flow, NormalisedSDE
 
 
 def flow(case: Flow, threads: int = 2, solver: str = "Tsit5") -> Callable[[], np.ndarray]:
-    """W1: run() -> final layers (members, 3, n, n)."""
+    """W1: run() -> final layers (members, N, n, n)."""
     devices = _split(len(case.starts), threads)
-    target = jnp.asarray(case.target)
-
-    def loss(w: jax.Array) -> jax.Array:
-        return 0.5 * jnp.sum((w[2] @ (w[1] @ w[0]) - target) ** 2)
-
+    loss = deep_linear_loss(case.target)
     term = diffrax.ODETerm(lambda t, w, args: -jax.grad(loss)(w))
     control = diffrax.PIDController(rtol=case.rtol, atol=case.atol)
 

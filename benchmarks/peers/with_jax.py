@@ -68,19 +68,58 @@ def normalised_sde(
     return run
 
 
-def descent(case: Descent, threads: int = 2) -> Callable[[], np.ndarray]:
-    """W1b: run() -> final layers (members, 3, n, n); the gradient is jax's own, of one member, vmapped."""
-    devices = _split(len(case.starts), threads)
-    target = jnp.asarray(case.target)
+def deep_linear_loss(target: np.ndarray) -> Callable[[jax.Array], jax.Array]:
+    """w (N, n, n) -> 1/2 ||w_N ... w_1 - target||^2."""
+    wanted = jnp.asarray(target)
 
     def loss(w: jax.Array) -> jax.Array:
-        return 0.5 * jnp.sum((w[2] @ (w[1] @ w[0]) - target) ** 2)
+        product = w[0]
+        for j in range(1, len(w)):
+            product = w[j] @ product
+        return 0.5 * jnp.sum((product - wanted) ** 2)
+
+    return loss
+
+
+def gradient_members_last(target: np.ndarray) -> Callable[[jax.Array], jax.Array]:
+    """w (N, n, n, members) -> its gradient, every product written out in vectors of members."""
+    wanted = jnp.asarray(target)[:, :, None]
+
+    def product(a: jax.Array, b: jax.Array) -> jax.Array:
+        return sum((a[:, k, None] * b[k] for k in range(1, len(b))), a[:, 0, None] * b[0])
+
+    def gradient(w: jax.Array) -> jax.Array:
+        ahead = [w[0]]
+        for j in range(1, len(w)):
+            ahead.append(product(w[j], ahead[-1]))
+        back = ahead.pop() - wanted
+        out = []
+        for j in range(len(w) - 1, 0, -1):
+            out.append(product(back, ahead.pop().swapaxes(0, 1)))
+            back = product(w[j].swapaxes(0, 1), back)
+        return jnp.stack([back, *out[::-1]])
+
+    return gradient
+
+
+def descent(
+    case: Descent, threads: int = 2, chunk: int | None = None, members_last: bool = False
+) -> Callable[[], np.ndarray]:
+    """W1b: run() -> final layers (members, N, n, n), `chunk` members at a time (all that a device has).
+
+    The gradient is jax's own, of one member, vmapped; or products written out (`members_last`)."""
+    members, shape = len(case.starts), case.starts.shape[1:]
+    devices = _split(members, threads)
+    chunk = min(chunk or members, members // devices)
+    if members_last:
+        gradient, order = gradient_members_last(case.target), (0, 1, 3, 4, 5, 2)
+    else:
+        gradient, order = jax.vmap(jax.grad(deep_linear_loss(case.target))), (0, 1, 2, 3, 4, 5)
 
     def solve(w: jax.Array) -> jax.Array:
-        gradient = jax.vmap(jax.grad(loss))
         return lax.scan(lambda w, _: (w - case.lr * gradient(w), None), w, length=case.steps)[0]
 
-    parts = case.starts.reshape(devices, -1, *case.starts.shape[1:])
-    call = jax.pmap(solve, devices=jax.local_devices()[:devices])
+    parts = np.ascontiguousarray(case.starts.reshape(devices, -1, chunk, *shape).transpose(order))
+    call = jax.pmap(lambda parts: lax.map(solve, parts), devices=jax.local_devices()[:devices])
     jax.block_until_ready(call(parts))
-    return lambda: np.asarray(call(parts)).reshape(case.starts.shape)
+    return lambda: np.asarray(call(parts)).transpose(np.argsort(order)).reshape(case.starts.shape)

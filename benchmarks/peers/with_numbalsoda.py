@@ -1,6 +1,7 @@
 """numbalsoda: Hairer's DOP853 in Fortran on a compiled right-hand side; one start at a time, two threads.
 
-The right-hand side is loops of fixed length, ordered so that the inner one runs along rows and vectorises.
+The right-hand side is loops of fixed length, ordered so that the inner one runs along rows and vectorises;
+or, for large matrices, calls of BLAS.
 """
 
 from collections.abc import Callable
@@ -14,11 +15,11 @@ from numbalsoda import dop853, lsoda_sig
 from ..workloads import Flow
 
 
-def right_hand_side(n: int) -> Any:
-    """(t, y, dy, data) -> dy = -grad L(y) for three n x n layers; data: the target and four buffers."""
+def right_hand_side(n: int, depth: int = 3, blas: bool = False) -> Any:
+    """(t, y, dy, data) -> dy = -grad L(y) for `depth` n x n layers; data: the target, and depth + 2 buffers."""
 
     @numba.njit(error_model="numpy")
-    def product(a, b, out):
+    def loops(a, b, out):
         for i in range(n):
             for j in range(n):
                 out[i, j] = a[i, 0] * b[0, j]
@@ -32,31 +33,55 @@ def right_hand_side(n: int) -> Any:
             for j in range(n):
                 out[j, i] = a[i, j]
 
+    @numba.njit(error_model="numpy")
+    def product(a, b, out):
+        if blas:
+            np.dot(a, b, out)
+        else:
+            loops(a, b, out)
+
+    @numba.njit(error_model="numpy")
+    def product_turned(a, b, turned, out):
+        if blas:
+            np.dot(a, b.T, out)
+        else:
+            turn(b, turned)
+            loops(a, turned, out)
+
+    @numba.njit(error_model="numpy")
+    def turned_product(a, b, turned, out):
+        if blas:
+            np.dot(a.T, b, out)
+        else:
+            turn(a, turned)
+            loops(turned, b, out)
+
     @numba.cfunc(lsoda_sig, error_model="numpy")
     def force(t, y, dy, data):
-        w = numba.carray(y, (3, n, n))
-        out = numba.carray(dy, (3, n, n))
-        target, inner, residual, back, turned = numba.carray(data, (5, n, n))
-        product(w[1], w[0], inner)
-        product(w[2], inner, residual)
+        w = numba.carray(y, (depth, n, n))
+        out = numba.carray(dy, (depth, n, n))
+        buffers = numba.carray(data, (depth + 3, n, n))
+        target, turned, other = buffers[0], buffers[1], buffers[2]
+        product(w[1], w[0], buffers[4])
+        for j in range(2, depth):
+            product(w[j], buffers[2 + j], buffers[3 + j])
+        back = buffers[2 + depth]
         for i in range(n):
             for j in range(n):
-                residual[i, j] = target[i, j] - residual[i, j]
-        turn(w[2], turned)
-        product(turned, residual, back)
-        turn(inner, turned)
-        product(residual, turned, out[2])
-        turn(w[0], turned)
-        product(back, turned, out[1])
-        turn(w[1], turned)
-        product(turned, back, out[0])
+                back[i, j] = target[i, j] - back[i, j]
+        for j in range(depth - 1, 1, -1):
+            product_turned(back, buffers[2 + j], turned, out[j])
+            turned_product(w[j], back, turned, other)
+            back, other = other, back
+        product_turned(back, w[0], turned, out[1])
+        turned_product(w[1], back, turned, out[0])
 
     return force
 
 
 @numba.njit(nogil=True, error_model="numpy")
 def _solve(address, starts, end, target, rtol, atol, final):
-    data = np.zeros((5, *target.shape))
+    data = np.zeros((starts.shape[1] + 3, *target.shape))
     data[0] = target
     times = np.array([0.0, end])
     for m in range(len(starts)):
@@ -66,9 +91,9 @@ def _solve(address, starts, end, target, rtol, atol, final):
             final[m] = np.nan
 
 
-def flow(case: Flow, threads: int = 2) -> Callable[[], np.ndarray]:
-    """W1: run() -> final layers (members, 3, n, n)."""
-    force = right_hand_side(case.starts.shape[-1])
+def flow(case: Flow, threads: int = 2, blas: bool = False) -> Callable[[], np.ndarray]:
+    """W1: run() -> final layers (members, N, n, n)."""
+    force = right_hand_side(case.starts.shape[-1], case.starts.shape[1], blas)
     final = np.empty_like(case.starts)
     members = np.array_split(np.arange(len(final)), threads * 8)
     parts = [slice(part[0], part[-1] + 1) for part in members if len(part)]

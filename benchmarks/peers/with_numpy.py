@@ -80,33 +80,58 @@ def normalised_sde(case: NormalisedSDE, threads: int = 2) -> Callable[[], tuple[
 
 
 def descend(w: np.ndarray, target: np.ndarray, lr: float, steps: int) -> np.ndarray:
-    """Descend 1/2 ||w_3 w_2 w_1 - target||^2 in place, by batched products; w (3, members, n, n)."""
-    one, two, three = w
-    product, residual, back, change = (np.empty_like(one) for _ in range(4))
+    """Descend 1/2 ||w_N ... w_1 - target||^2 in place, by batched products; w (N, members, n, n)."""
+    depth = len(w)
+    ahead, back, turned, change = np.empty_like(w), np.empty_like(w[0]), np.empty_like(w[0]), np.empty_like(w[0])
     for _ in range(steps):
-        np.matmul(two, one, out=product)
-        np.matmul(three, product, out=residual)
-        residual -= target
-        np.matmul(three.transpose(0, 2, 1), residual, out=back)
-        np.matmul(residual, product.transpose(0, 2, 1), out=change)
-        change *= lr
-        three -= change
-        np.matmul(back, one.transpose(0, 2, 1), out=change)
-        np.matmul(two.transpose(0, 2, 1), back, out=product)
-        change *= lr
-        two -= change
-        product *= lr
-        one -= product
+        product = w[0]
+        for j in range(1, depth):
+            product = np.matmul(w[j], product, out=ahead[j])
+        back, product = product, back
+        back -= target
+        for j in range(depth - 1, 0, -1):
+            np.matmul(back, (ahead[j - 1] if j > 1 else w[0]).transpose(0, 2, 1), out=change)
+            np.matmul(w[j].transpose(0, 2, 1), back, out=turned)
+            change *= lr
+            w[j] -= change
+            back, turned = turned, back
+        back *= lr
+        w[0] -= back
     return w
 
 
-def descent(case: Descent, threads: int = 2) -> Callable[[], np.ndarray]:
-    """W1b: run() -> final layers (members, 3, n, n)."""
-    parts = [p for p in np.array_split(case.starts, threads) if len(p)]
+def descend_members_last(w: np.ndarray, target: np.ndarray, lr: float, steps: int) -> np.ndarray:
+    """The same for w (N, n, n, members): for small matrices, whose products are then loops over members."""
+
+    def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.einsum("ikm,kjm->ijm", a, b)
+
+    for _ in range(steps):
+        ahead = [w[0]]
+        for layer in w[1:]:
+            ahead.append(product(layer, ahead[-1]))
+        back = ahead.pop() - target[:, :, None]
+        for layer in w[:0:-1]:
+            change = product(back, ahead.pop().swapaxes(0, 1))
+            back = product(layer.swapaxes(0, 1), back)
+            layer -= lr * change
+        w[0] -= lr * back
+    return w
+
+
+def descent(
+    case: Descent, threads: int = 2, chunk: int | None = None, members_last: bool = False
+) -> Callable[[], np.ndarray]:
+    """W1b: run() -> final layers (members, N, n, n), `chunk` members at a time (all that a thread has)."""
+    members = len(case.starts)
+    count = max(threads, -(-members // (chunk or members)))
+    parts = [p for p in np.array_split(case.starts, count) if len(p)]
+    go_to, go_back = ((1, 2, 3, 0), (3, 0, 1, 2)) if members_last else ((1, 0, 2, 3), (1, 0, 2, 3))
+    advance = descend_members_last if members_last else descend
 
     def go(part: np.ndarray) -> np.ndarray:
-        layers = np.array(part.transpose(1, 0, 2, 3), order="C")
-        return descend(layers, case.target, case.lr, case.steps).transpose(1, 0, 2, 3)
+        layers = np.array(part.transpose(go_to), order="C")
+        return advance(layers, case.target, case.lr, case.steps).transpose(go_back)
 
     def run() -> np.ndarray:
         with ThreadPoolExecutor(threads) as pool:

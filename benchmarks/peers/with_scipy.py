@@ -14,27 +14,29 @@ from scipy.integrate import solve_ivp
 from ..workloads import Flow
 
 
-def right_hand_side(target: np.ndarray) -> Callable[[float, np.ndarray], np.ndarray]:
-    """y (3 n^2,) -> -grad L(y) into one reused array."""
+def right_hand_side(target: np.ndarray, depth: int = 3) -> Callable[[float, np.ndarray], np.ndarray]:
+    """y (depth n^2,) -> -grad L(y) into one reused array."""
     n = len(target)
 
     def force(t: float, y: np.ndarray) -> np.ndarray:
-        one, two, three = y.reshape(3, n, n)
-        out = np.empty((3, n, n))
-        product = two @ one
-        residual = target - three @ product
-        back = three.T @ residual
-        np.matmul(residual, product.T, out=out[2])
-        np.matmul(back, one.T, out=out[1])
-        np.matmul(two.T, back, out=out[0])
+        layers = y.reshape(depth, n, n)
+        out = np.empty((depth, n, n))
+        products = [layers[0]]
+        for layer in layers[1:]:
+            products.append(layer @ products[-1])
+        back = target - products.pop()
+        for j in range(depth - 1, 0, -1):
+            np.matmul(back, products.pop().T, out=out[j])
+            back = layers[j].T @ back
+        out[0] = back
         return out.ravel()
 
     return force
 
 
 def solve(case: Flow, method: str = "DOP853") -> np.ndarray:
-    """Final layers (members, 3, n, n) of the case's starts, one after the other."""
-    force = right_hand_side(case.target)
+    """Final layers (members, N, n, n) of the case's starts, one after the other."""
+    force = right_hand_side(case.target, case.starts.shape[1])
     final = np.empty_like(case.starts)
     for start, end in zip(case.starts, final, strict=True):
         answer = solve_ivp(force, (0.0, case.end), start.ravel(), method, (case.end,), rtol=case.rtol, atol=case.atol)
@@ -43,7 +45,7 @@ def solve(case: Flow, method: str = "DOP853") -> np.ndarray:
 
 
 def flow(case: Flow, threads: int = 2) -> Callable[[], np.ndarray]:
-    """W1: run() -> final layers (members, 3, n, n)."""
+    """W1: run() -> final layers (members, N, n, n)."""
     if threads == 1:
         return lambda: solve(case)
     pool = ProcessPoolExecutor(threads, mp_context=multiprocessing.get_context("spawn"))
