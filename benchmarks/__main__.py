@@ -12,7 +12,7 @@ Tick = Callable[[str], Any]
 NAMES = {
     "W1": "deep-linear gradient flow against numbalsoda, scipy, diffrax",
     "W1b": "deep-linear gradient descent against numpy, jax",
-    "heatmap": "W1 and W1b for depths 2-8 and widths 2-32 on one core: ratio to the best peer, cell by cell, as a figure",
+    "heatmap": "W1 and W1b for depths 2-8 and widths 2-32 on one core: the best peer cell by cell, as a figure",
     "W2": "normalised-net SDE, d=16, against numpy, jax, diffrax, torchsde and the normals limit",
     "W3": "the same with d=1000",
     "threads": "two threads against one",

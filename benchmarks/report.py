@@ -112,7 +112,7 @@ def _heatmap_lines(heatmap: dict[str, Any]) -> Iterator[str]:
     for name, title in GRIDS.items():
         cells = [cell for cell in heatmap["cells"] if cell["workload"] == name]
         absent = sorted({row["name"] for cell in cells for row in cell["rivals"] if row["status"] == "not installed"})
-        yield f"\n{title}: time of the best peer over ours, one core each"
+        yield f"\n{title}: processor time of the best peer over ours, one core each"
         if absent:
             yield f"  not installed: {'; '.join(absent)}"
         yield f"  {'depth':>5}{'width':>6}{'ms':>9}{'ratio':>8}{'least-most':>14}{'at most':>9}  best peer (others)"

@@ -55,7 +55,11 @@ class Race:
 
     def processor_ratio(self, name: str) -> float:
         """The same of processor time: little moved by other programs, but blind to a rival's processes."""
-        return Ratio.of([rival.processor / ours.processor for rival, ours in self.rivals[name]]).median
+        return self.processor(name).median
+
+    def processor(self, name: str) -> Ratio:
+        """The ratio of processor time with its extremes: what a race on one core is decided by."""
+        return Ratio.of([rival.processor / ours.processor for rival, ours in self.rivals[name]])
 
 
 def _scaled(run: Clock, share: float) -> Clock:

@@ -63,7 +63,7 @@ def solve(
     model = model.validated(w0.shape[1]) if hasattr(model, "validated") else model
     integrator = integrator.validated(w0.shape[1])
     threads = automatic_threads() if threads is None else checks.integer("threads", threads, least=1)
-    width = getattr(model, "preferred_width", None) or automatic_width(len(w0)) if width is None else width
+    width = automatic_width(len(w0), model) if width is None else width
     results = _empty(len(w0), w0.shape[1], ts.size, columns(observers), keep_states)
     with _bar(len(w0), progress) as bar:
         _run(model, integrator, observers, weight_decay, ts, w0, results, threads, width, bar)

@@ -193,7 +193,7 @@ def _numbers(first_path: int, paths: int, increment: Any) -> np.ndarray:
 def _width(width: int | None, model: Any, paths: int) -> int:
     """Lanes of a block: the caller's, the model's, or by the number of paths."""
     if width is None:
-        return getattr(model, "preferred_width", None) or driver.automatic_width(paths)
+        return driver.automatic_width(paths, model)
     if width not in WIDTHS:
         raise ValueError(f"`width` must be one of {', '.join(map(str, WIDTHS))}: width={width!r}")
     return int(width)

@@ -227,9 +227,10 @@ class Record:
     status: np.ndarray  # (paths,) 0, or the number of steps after which a non-finite value was found
 
 
-def automatic_width(paths: int) -> int:
-    """32 lanes for ensembles, 16 for up to 64 paths: the width changes speed, never results."""
-    return 32 if paths > 64 else 16
+def automatic_width(paths: int, model: Any = None) -> int:
+    """What the model prefers, or 32 lanes for ensembles, 16 for up to 64 paths: it changes speed, never results."""
+    preferred = getattr(model, "preferred_width", None)
+    return preferred(paths) if preferred is not None else 32 if paths > 64 else 16
 
 
 def automatic_threads() -> int:
@@ -262,9 +263,7 @@ def columns(observers: tuple) -> int:
 
 
 def scratch_rows(task: Task, d: int) -> tuple[np.ndarray, int]:
-    """Scratch of a chunk: ends of the rows for w, z, fine increments, what is seen, and the integrator; the
-    number of rows.
-    """
+    """Scratch of a chunk: ends of the rows for w, z, fine increments, what is seen, and the integrator; the rows."""
     n = draws.python(task.noise, d)
     shared = max(workspace.python(plugin, d) for plugin in (task.model, task.noise, *task.observers))
     lengths = [
@@ -289,9 +288,7 @@ def run(
     check: int = CHECK,
     tick: Callable[[int], Any] | None = None,
 ) -> Record:
-    """Integrate the paths numbered `path` (paths,) from `w0` (paths, d); `tick(path_steps)` reports
-    progress.
-    """
+    """Integrate the paths numbered `path` (paths,) from `w0` (paths, d); `tick(path_steps)` reports progress."""
     paths, d = w0.shape
     start, numbers = _to_blocks(w0, width), _to_blocks(path.astype(np.uint64)[:, None], width)[:, 0]
     blocks, kept = start.shape[0], task.marks.size if task.keep_states else 0

@@ -62,7 +62,12 @@ class DeepLinear(NamedTuple):
     scale: float
     floor: float
     samples: int  # columns n of the data, 0 in target form (X = I)
-    preferred_width = 8  # lanes: one 5 x 5 tile of 8 lanes fills the vector registers
+
+    def preferred_width(self, paths: int) -> int:
+        """Lanes: one 5 x 5 tile of 8 fills the vector registers; 32 where a step is so short that finding its
+        tiles takes longer than computing them, and there are paths enough."""
+        tiny = self.widths.max() <= 4 and self.dimension <= 96
+        return 32 if tiny and paths >= 128 else 8
 
     @property
     def widths(self) -> np.ndarray:
