@@ -15,9 +15,9 @@ from sdetheory.lanes.vector import constant, fma, load, store
 from sdetheory.lanes.verbs import (
     coordinate,
     coordinate_noise,
+    descend,
     encode,
     extra,
-    gradient,
     prepare,
     prepare_noise,
     step,
@@ -60,10 +60,7 @@ def _chosen_move(model, noise, keep, drift, diffusion, y, z, work):
 def _descend(model, noise, keep, drift, diffusion, y, z, work):
     """w <- keep w + drift grad L(w) for a model that fills its gradient; |w|^2 stays that of the start."""
     d = y.size - 1
-    w, f = y[:d], work[:d]
-    gradient(model, w, f, work[2 * d :])
-    for i in range(d):
-        store(w, i, fma(keep, load(w, i), drift * load(f, i)))
+    descend(model, y[:d], keep, drift, work[:d], work[2 * d :])
 
 
 def _move_with_norm(model, noise, keep, drift, diffusion, y, z, work):

@@ -1,4 +1,4 @@
-"""Lane-wise matrix products: a run-time table of C = constants + A B, each done in register tiles.
+"""Lane-wise matrix products: a run-time table of C = constants + A B or W <- keep W + drift A B, in register tiles.
 
 One row of the table is one product of small matrices whose entries are lane vectors.  Operands live in three
 lane arrays, the weights, the output and a workspace, and are named by (array, offset, strides), so transposes
@@ -45,7 +45,8 @@ def product(left, right, result, init=-1):
     """One row of a program, columns as in `COLUMNS`: ``result = constants[init:] + left @ right``
     (``init=-1``: no constants).
 
-    `result` is stored dense, row by row, and must not overlap `left` or `right`."""
+    `result` is stored dense, row by row, and must not overlap `left` or `right`. A result among the weights is
+    moved instead of written, see `multiply`."""
     (m, n), (k, q) = left.shape, right.shape
     if n != k or result.shape != (m, q):
         raise ValueError(f"shapes do not chain: {left.shape} @ {right.shape} -> {result.shape}")
@@ -65,9 +66,11 @@ def product(left, right, result, init=-1):
     ]
 
 
-def multiply(program, first, last, w, out, work, constants):
-    """Carry out the products at ``program[first:last]``, a flat array of rows, on lane arrays `w`, `out`,
-    `work`."""
+def multiply(program, first, last, w, out, work, constants, keep=None, drift=None):
+    """Carry out the products at ``program[first:last]``, a flat array of rows, on lane arrays `w`, `out`, `work`.
+
+    With numbers `keep` and `drift`, a product whose result is among the weights is not stored there, but moves
+    them: w <- keep w + drift (constants + A B)."""
     arrays = (w["lane"], out["lane"], work["lane"])
     rows = program[first:last].reshape(-1, ROW).tolist()
     for init, a, oa, ai, ak, b, ob, bk, bj, c, oc, m, q, n in rows:
@@ -77,15 +80,17 @@ def multiply(program, first, last, w, out, work, constants):
         result = np.einsum("ikl,kjl->ijl", left, right)
         if init >= 0:
             result = result + constants[init : init + m * q].reshape(m, q, 1)
-        arrays[c][oc : oc + m * q] = result.reshape(m * q, -1)
+        result = result.reshape(m * q, -1)
+        moves = c == WEIGHTS and keep is not None
+        arrays[c][oc : oc + m * q] = keep * arrays[c][oc : oc + m * q] + drift * result if moves else result
 
 
 @overload(multiply, jit_options=OPTIONS)
-def _multiply_overload(program, first, last, w, out, work, constants):
+def _multiply_overload(program, first, last, w, out, work, constants, keep=None, drift=None):
     return _multiply
 
 
-def _multiply(program, first, last, w, out, work, constants):
+def _multiply(program, first, last, w, out, work, constants, keep=None, drift=None):
     """Cut every product into tiles, the larger ones first."""
     largest = _largest_tile(w)
     for r in range(first, last, ROW):
@@ -119,6 +124,8 @@ def _multiply(program, first, last, w, out, work, constants):
                     oc + at,
                     q,
                     n,
+                    keep,
+                    drift,
                 )
                 j, right = j + breadth, right - 1
             i, down = i + height, down - 1
@@ -136,13 +143,15 @@ def _largest_tile(typingctx, w):
 
 
 @intrinsic
-def _tile(typingctx, tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, bk, bj, c, oc, ci, n):
+def _tile(typingctx, tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, bk, bj, c, oc, ci, n, keep, drift):
     """Call the tile function of shape (tile // 10, tile % 10) on operands picked by array number."""
     width, number = w.dtype.size // 8, types.int64
-    signature = types.void(number, w, out, work, constants, *[number] * 13)
+    moves = isinstance(keep, types.Float)
+    factors = [types.float64, types.float64] if moves else [keep, drift]
+    signature = types.void(number, w, out, work, constants, *[number] * 13, *factors)
 
     def generate(context, builder, signature, arguments):
-        tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, bk, bj, c, oc, ci, n = arguments
+        tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, bk, bj, c, oc, ci, n, keep, drift = arguments
         data = [
             builder.bitcast(context.make_array(kind)(context, builder, value).data, _DOUBLE.as_pointer())
             for kind, value in zip(signature.args[1:5], (w, out, work, constants), strict=True)
@@ -169,6 +178,7 @@ def _tile(typingctx, tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, 
             scaled[4],
             ci,
             n,
+            *([_is(builder, c, WEIGHTS), keep, drift] if moves else []),
         ]
         end = builder.append_basic_block("tile.end")
         switch = builder.switch(tile, end)
@@ -177,7 +187,7 @@ def _tile(typingctx, tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, 
             block = builder.append_basic_block(f"tile.{height}x{breadth}")
             switch.add_case(_I64(10 * height + breadth), block)
             builder.position_at_end(block)
-            builder.call(_tile_function(builder.module, width, height, breadth), call)
+            builder.call(_tile_function(builder.module, width, height, breadth, moves), call)
             builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
@@ -189,22 +199,23 @@ def _is(builder, value, number):
     return builder.icmp_signed("==", value, _I64(number))
 
 
-def _tile_function(module, width, height, breadth):
-    """LLVM function of one tile: accumulators start at constants or zero, gain a_i b_j for each k, are
-    stored."""
-    name = f"sdetheory.tile.{width}.{height}x{breadth}"
+def _tile_function(module, width, height, breadth, moves):
+    """LLVM function of one tile: accumulators start at constants or zero, gain a_i b_j for each k, are stored; or,
+    where it `moves` and is told to, c <- keep c + drift accumulator."""
+    name = f"sdetheory.tile.{width}.{height}x{breadth}{'.moving' * moves}"
     if name in module.globals:
         return module.globals[name]
     pointer = _DOUBLE.as_pointer()
     kind = ir.FunctionType(
         ir.VoidType(),
-        [pointer, ir.IntType(1), pointer, _I64, _I64, pointer, _I64, _I64, pointer, _I64, _I64, _I64],
+        [pointer, ir.IntType(1), pointer, _I64, _I64, pointer, _I64, _I64, pointer, _I64, _I64, _I64]
+        + [ir.IntType(1), _DOUBLE, _DOUBLE] * moves,
     )
     function = ir.Function(module, kind, name)
     function.linkage = "linkonce_odr"
     function.attributes.add("nounwind")
     function.attributes.add("noinline")
-    init, has_init, a, ai, ak, b, bk, bj, c, ci, init_stride, n = function.args
+    init, has_init, a, ai, ak, b, bk, bj, c, ci, init_stride, n, *moving = function.args
     lane = ir.VectorType(_DOUBLE, width)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     cells = [(i, j) for i in range(height) for j in range(breadth)]
@@ -250,10 +261,26 @@ def _tile_function(module, width, height, breadth):
         t.add_incoming(value, start)
     builder.cbranch(builder.icmp_signed("<", following, n), loop, done)
     builder.position_at_end(done)
-    for (i, j), value in zip(cells, new, strict=True):
-        place = builder.bitcast(at(c, (i, ci), (j, _I64(width))), lane.as_pointer())
-        builder.store(value, place).align = 8
-    builder.ret_void()
+    places = [builder.bitcast(at(c, (i, ci), (j, _I64(width))), lane.as_pointer()) for i, j in cells]
+
+    def finish(values):
+        for place, value in zip(places, values, strict=True):
+            builder.store(value, place).align = 8
+        builder.ret_void()
+
+    if moves:
+        to_move, plain = builder.append_basic_block("move"), builder.append_basic_block("plain")
+        builder.cbranch(moving[0], to_move, plain)
+        builder.position_at_end(to_move)
+        keep, drift = (_broadcast(builder, factor, lane) for factor in moving[1:])
+        moved = []
+        for place, value in zip(places, new, strict=True):
+            old = builder.load(place)
+            old.align = 8
+            moved.append(builder.call(fma, [keep, old, builder.fmul(drift, value)]))
+        finish(moved)
+        builder.position_at_end(plain)
+    finish(new)
     return function
 
 

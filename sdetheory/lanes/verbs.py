@@ -8,7 +8,7 @@ plug-in uses the first `workspace(plugin, d)` rows of what it is given and hands
 from typing import Any
 
 from sdetheory.lanes.dispatch import verb
-from sdetheory.lanes.vector import load, store
+from sdetheory.lanes.vector import fma, load, store
 
 # ---- anything that needs scratch rows
 
@@ -24,6 +24,17 @@ workspace = verb("workspace", "plugin", "d", default=_nothing)
 
 gradient = verb("gradient", "model", "w", "out", "work")  # out <- grad L(w)
 loss = verb("loss", "model", "w", "work")  # -> lane L(w)
+
+
+def _descend_by_gradient(model: Any, w: Any, keep: float, drift: float, out: Any, work: Any) -> None:
+    """Any model: fill the gradient, then move."""
+    gradient(model, w, out, work)
+    for i in range(w.size):
+        store(w, i, fma(keep, load(w, i), drift * load(out, i)))
+
+
+# w <- keep w + drift grad L(w); a model may move weights as soon as their gradients are there. `out`: d rows.
+descend = verb("descend", "model", "w", "keep", "drift", "out", "work", default=_descend_by_gradient)
 # -> lane, the Laplacian of a scale-invariant L on the unit sphere at w/|w|, which is |w|^2 times that of R^d
 laplacian = verb("laplacian", "model", "w", "work")
 

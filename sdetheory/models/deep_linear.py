@@ -12,8 +12,8 @@ from sdetheory import checks
 from sdetheory.lanes.dispatch import verb
 from sdetheory.lanes.parts import part
 from sdetheory.lanes.products import multiply
-from sdetheory.lanes.vector import constant, load, sqrt, store
-from sdetheory.lanes.verbs import gradient, loss, workspace
+from sdetheory.lanes.vector import constant, fma, load, sqrt, store
+from sdetheory.lanes.verbs import descend, gradient, loss, workspace
 from sdetheory.models.sweep import Sweep, build_sweep, lay_inputs, layer_offsets
 
 # ---- losses of one residual entry: penalty(loss, r) and its derivative slope(loss, r)
@@ -72,7 +72,7 @@ class DeepLinear(NamedTuple):
     @property
     def widths(self) -> np.ndarray:
         """Layer widths (d_0, ..., d_N), inputs first."""
-        return self.sweep.program[self.sweep.backward :]
+        return self.sweep.program[self.sweep.descending :]
 
     @property
     def inputs(self) -> np.ndarray:
@@ -118,6 +118,20 @@ def _gradient(model, w, out, work):
     multiply(sweep.program, 0, sweep.forward, w, work, work, sweep.constants)
     _slopes(model.residual_loss, model.scale, work, sweep.residual, sweep.residual + sweep.entries)
     multiply(sweep.program, sweep.forward, sweep.backward, w, out, work, sweep.constants)
+
+
+@descend.of(DeepLinear)
+def _descend(model, w, keep, drift, out, work):
+    """Layer by layer; with X = I the first layer's gradient is no product, and moves it by itself."""
+    sweep = model.sweep
+    lay_inputs(sweep.constants, sweep.entries, sweep.inputs, work)
+    multiply(sweep.program, 0, sweep.forward, w, work, work, sweep.constants)
+    _slopes(model.residual_loss, model.scale, work, sweep.residual, sweep.residual + sweep.entries)
+    multiply(sweep.program, sweep.backward, sweep.descending, w, out, work, sweep.constants, keep, drift)
+    if sweep.inputs == 0:
+        rows = sweep.program[sweep.descending] * sweep.program[sweep.descending + 1]
+        for i in range(rows):
+            store(w, i, fma(keep, load(w, i), drift * load(out, i)))
 
 
 @part

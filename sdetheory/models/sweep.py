@@ -3,7 +3,8 @@
 With inputs X (d_0 x n) and targets Y (d_N x n) the residual is R = W_N ... W_1 X - Y.  The forward rows leave
 R in the workspace, the backward rows turn slopes there (dL/dR) into the gradients of all layers, G_j = B_j
 P_{j-1}^T with P_j = W_j P_{j-1}, P_0 = X, and B_N = dL/dR, B_{j-1} = W_j^T B_j. Without inputs (X = I) the
-sweep starts at P_1 = W_1 and needs no product for it, nor for G_1 = B_1.
+sweep starts at P_1 = W_1 and needs no product for it, nor for G_1 = B_1.  The descending rows do the same, but
+move each W_j by G_j as soon as W_j^T B_j is there, which saves a pass over gradients and weights.
 """
 
 from typing import Any, NamedTuple
@@ -21,10 +22,11 @@ class Sweep(NamedTuple):
     There are only two arrays because every array that a compiled call is handed costs two atomic reference
     counts."""
 
-    program: np.ndarray  # rows of the forward sweep, rows of the backward sweep, layer widths
+    program: np.ndarray  # rows of the forward sweep, of the backward sweep, of the descending one; layer widths
     constants: np.ndarray  # the entries of -Y, those of X (none for X = I), and whatever the owner adds
     forward: int  # where the forward rows end in `program`
     backward: int  # where the backward rows end
+    descending: int  # where the descending rows end
     residual: int  # where R starts in the workspace; X starts at 0
     entries: int  # d_N n, the entries of R and of Y
     inputs: int  # d_0 n, the entries of X, or 0 for X = I
@@ -63,16 +65,11 @@ def build_sweep(
         below, above = products[-1], scratch(layer.shape[0])
         forward += product(layer, below, above, init=0 if layer is layers[-1] else -1)
         products.append(above)
-    residual = pulled = products.pop()
-    backward: list[int] = []
-    for j in reversed(range(depth - len(ahead), depth)):
-        below = products.pop()
-        backward += product(pulled, below.T, gradients[j])
-        if j > 0:  # B_{j-1} takes the place of P_{j-1}, which is not needed any more
-            lower = gradients[0] if inputs is None and j == 1 else below
-            backward += product(layers[j].T, pulled, lower)
-            pulled = lower
-    program = np.array([*forward, *backward, *widths.tolist()], np.int64)
+    residual = products.pop()
+    backward = _backward(layers, products, residual, gradients)
+    panes = [scratch(int(widths[1:].max())) for _ in range(2 * (depth > 1))]
+    descending = _descending(layers, products, residual, gradients, panes)
+    program = np.array([*forward, *backward, *descending, *widths.tolist()], np.int64)
     flat: list[Any] = [-targets, *([] if inputs is None else [inputs]), *more]
     constants = np.concatenate([np.asarray(array, dtype=np.float64).reshape(-1) for array in flat])
     return Sweep(
@@ -80,11 +77,45 @@ def build_sweep(
         constants,
         len(forward),
         len(forward) + len(backward),
+        len(forward) + len(backward) + len(descending),
         residual.offset,
         targets.size,
         0 if inputs is None else inputs.size,
         top,
     )
+
+
+def _backward(
+    layers: list[Operand], products: list[Operand], residual: Operand, gradients: list[Operand]
+) -> list[int]:
+    """Rows that turn slopes into gradients; `products` (P_0 or P_1 to P_{N-1}) are lost."""
+    rows: list[int] = []
+    pulled, begin = residual, len(layers) - len(products)
+    for j in reversed(range(begin, len(layers))):
+        below = products[j - begin]
+        rows += product(pulled, below.T, gradients[j])
+        if j > 0:  # B_{j-1} takes the place of P_{j-1}, which is not needed any more
+            lower = gradients[0] if begin == j == 1 else below
+            rows += product(layers[j].T, pulled, lower)
+            pulled = lower
+    return rows
+
+
+def _descending(
+    layers: list[Operand], products: list[Operand], residual: Operand, gradients: list[Operand], panes: list[Operand]
+) -> list[int]:
+    """Rows that move every layer by its gradient; without inputs the first one's is left in `gradients` instead."""
+    rows: list[int] = []
+    pulled, begin = residual, len(layers) - len(products)
+    for j in reversed(range(begin, len(layers))):
+        lower = pulled
+        if j > 0:
+            pane = panes[j % 2]
+            lower = gradients[0] if begin == j == 1 else Operand(WORK, pane.offset, (layers[j].shape[1], pane.shape[1]))
+            rows += product(layers[j].T, pulled, lower)
+        rows += product(pulled, products[j - begin].T, layers[j])
+        pulled = lower
+    return rows
 
 
 @part
