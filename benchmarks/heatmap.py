@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import pathlib
 import statistics
+import textwrap
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
@@ -190,6 +191,8 @@ def run(
     """All cells of both workloads."""
     depths = depths or (QUICK_DEPTHS if quick else DEPTHS)
     widths = widths or (QUICK_WIDTHS if quick else WIDTHS)
+    if not set(depths) <= set(range(2, 65)):
+        raise ValueError(f"`depths` must be between 2 and 64: depths={depths}")
     cells = []
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_one_core) as alone:
         for name in GOALS:
@@ -223,7 +226,8 @@ def draw(heatmap: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
     from matplotlib import pyplot as plt
 
     depths, widths = heatmap["depths"], heatmap["widths"]
-    figure, axes = plt.subplots(1, 2, figsize=(1.2 + 1.15 * len(widths), 1.6 + 0.52 * len(depths)), sharey=True)
+    size = (max(7.2, 1.2 + 1.15 * len(widths)), 1.6 + 0.52 * len(depths))
+    figure, axes = plt.subplots(1, 2, figsize=size, sharey=True)
     top = max([c["ratio"] for c in heatmap["cells"] if "ratio" in c], default=16.0)
     must = GOALS["W1"][0]
     norm = colors.TwoSlopeNorm(0.0, math.log2(1.0 / must), max(1.0, math.log2(top / must)))
@@ -251,6 +255,7 @@ def draw(heatmap: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
     figure.tight_layout(rect=(0.0, 0.13, 0.9, 1.0))
     _bar(figure, image, must, top)
     text = ";  ".join(f"{letter}: {name}" for letter, name in sorted(letters.items()))
+    text = "\n".join(textwrap.wrap(f"best peer: {text}", 130))
     figure.text(0.5, 0.02, f"{text}\nframed: below the goal of {must:g}", ha="center", va="bottom", fontsize=7)
     files = [out / "heatmap.png", out / "heatmap.pdf"]
     figure.savefig(files[0], dpi=160)

@@ -1,12 +1,15 @@
 """The benchmarks' harness, and that candidate and peers compute the same thing; nothing here is timed."""
 
+import functools
 import importlib.util
+import sys
+import types
 
 import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import agreement, chains, goals, laws, machine, races, report, rivals, study, timing
+from benchmarks import agreement, chains, goals, heatmap, laws, machine, races, report, rivals, study, timing, workloads
 from benchmarks.candidate import PREPARE
 from benchmarks.peers import numpy_equilibrium, with_numpy, with_scipy
 from benchmarks.workloads import workload
@@ -106,6 +109,83 @@ def test_the_command_lists_what_there_is(capsys):
     assert all(name in out for name in command.NAMES) and "numbalsoda DOP853" in out, out
 
 
+# ---- heat map
+
+
+def _cell(monkeypatch, contenders, seconds):
+    """A cell of W1b on tiny work, with a clock that knows how long each peer takes."""
+    monkeypatch.setitem(heatmap.CONTENDERS, "W1b", contenders)
+    monkeypatch.setattr(heatmap, "_work", lambda name, depth, n, quick: workloads.descent(4, 5, n, depth))
+    monkeypatch.setattr("benchmarks.candidate.PREPARE", {"W1b": lambda case, threads: with_numpy.descent(case, 1)})
+    monkeypatch.setattr("benchmarks.machine.multiply_adds", lambda count: lambda: seconds.append(0.25))
+
+    def clock(call):
+        seconds.clear()
+        call()
+        return timing.Clock(1.0, seconds[-1] if seconds else 1.0)
+
+    monkeypatch.setattr(timing, "clock", clock)
+    monkeypatch.setattr(heatmap, "clock", clock)
+    return heatmap.measure("W1b", 3, 2, quick=True)
+
+
+def _peer(monkeypatch, seconds, name, times, wrong=0.0):
+    """A contender whose run takes `times[chunk]` seconds of the fake clock."""
+    module = types.ModuleType(f"benchmarks.peers.{name}")
+
+    def descent(case, threads, chunk=None):
+        def run():
+            seconds.append(times[chunk])
+            return with_numpy.descent(case, 1)() * (1.0 + wrong)
+
+        return run
+
+    module.descent = descent
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    rival = rivals.Rival(name, "numpy", name, "descent", 1.0, 1.0)
+    return heatmap.Contender(rival, name[0], tuple(c for c in times if c))
+
+
+def test_a_cell_takes_the_best_peer_with_its_best_chunk(monkeypatch):
+    """Peers that are missing, wrong, slow or quick; the quick one's second chunk size is its better one."""
+    seconds: list[float] = []
+    missing = rivals.Rival("nobody", "no-such-library", "nowhere", "nothing", 1.0, 1.0)
+    contenders = (
+        heatmap.Contender(missing, "x"),
+        _peer(monkeypatch, seconds, "wrong", {None: 0.1}, wrong=1e-6),
+        _peer(monkeypatch, seconds, "slow", {None: 9.0}),
+        _peer(monkeypatch, seconds, "quick", {2: 4.0, 4: 2.0}),
+    )
+    cell = _cell(monkeypatch, contenders, seconds)
+    rows = {row["name"]: row for row in cell["rivals"]}
+    assert rows["nobody"]["status"] == "not installed" and "ratio" not in rows["wrong"], rows
+    assert rows["wrong"]["status"].startswith("DISAGREES"), rows["wrong"]
+    assert rows["quick"]["chunk"] == 4 and rows["slow"]["rounds"] == 1 and rows["quick"]["rounds"] == 3, rows
+    share = 2 / 5  # of the steps, so a peer's two seconds stand for five, and the limit's quarter for 5/8
+    assert cell["peer"] == "quick" and cell["ratio"] == pytest.approx(2.0 / share), cell
+    assert rows["slow"]["ratio"] == pytest.approx(9.0 / share), rows["slow"]
+    assert cell["most"] == pytest.approx(8.0) and cell["share_of_limit"] == pytest.approx(0.25 / share), cell
+
+
+def test_the_heat_map_shows_its_least_cell_and_survives_without_peers(tmp_path):
+    cells = [
+        {"workload": name, "depth": depth, "width": n, "seconds": 0.1, "ratio": 2.0 * depth * k, "low": 1.0,
+         "high": 9.0, "letter": "q", "peer": "quick", "most": 9.0,
+         "rivals": [{"name": "quick", "letter": "q", "status": "agrees", "ratio": 1.0}]}
+        for k, name in ((1, "W1"), (2, "W1b")) for depth in (2, 3) for n in (4, 8)
+    ]  # fmt: skip
+    cells[0] |= {"ratio": 3.5}
+    alone = {"workload": "W1b", "depth": 4, "width": 4, "seconds": 0.1}
+    cells.append(alone | {"rivals": [{"name": "q", "letter": "q", "status": "not installed"}]})
+    measured = {"depths": [2, 3, 4], "widths": [4, 8], "goals": heatmap.GOALS, "cells": cells}
+    found = {goal.text: goal for goal in goals.goals({"heatmap": measured})}
+    assert [(g.measured, g.verdict) for g in found.values()] == [(3.5, "MISSED"), (8.0, "aim")], found
+    assert "depth 2, width 4, quick); 3 of 4 reach the must" in next(iter(found)), found
+    text = "\n".join(report._heatmap_lines(measured))
+    assert "no peer took part" in text and "not installed: q" in text, text
+    assert all(file.stat().st_size > 5000 for file in heatmap.draw(measured, tmp_path))
+
+
 # ---- candidate and peers
 
 
@@ -119,6 +199,22 @@ def test_numpy_takes_the_same_steps_as_the_candidate():
     error = np.abs(scheme.w.T - final).max()
     assert error < 1e-12, error
     assert np.abs((final**2).sum(1) - norms[:, -1]).max() < 1e-12
+
+
+@pytest.mark.parametrize("depth", [2, 3, 5])
+def test_peers_know_any_depth_and_chunk(depth):
+    """numpy in both layouts and scipy's right-hand side, against a gradient written out on its own."""
+    case = workloads.descent(5, 1, 3, depth)
+    products = lambda w, low, high: functools.reduce(lambda p, j: w[j] @ p, range(low, high), np.eye(3))
+    for w, name in zip(case.starts, range(5), strict=True):
+        residual = products(w, 0, depth) - case.target
+        expected = np.stack([products(w, j + 1, depth).T @ residual @ products(w, 0, j).T for j in range(depth)])
+        found = -with_scipy.right_hand_side(case.target, depth)(0.0, w.ravel()).reshape(depth, 3, 3)
+        assert np.abs(found - expected).max() < 1e-13, np.abs(found - expected).max()
+        for options in ({}, {"chunk": 2}, {"members_last": True}, {"members_last": True, "chunk": 2}):
+            moved = with_numpy.descent(case, 1, **options)()[name]
+            error = np.abs((w - moved) / case.lr - expected).max()
+            assert error < 1e-11, f"{options}: {error}"
 
 
 @pytest.mark.parametrize("members", [1, 2, 3])

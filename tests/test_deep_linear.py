@@ -9,6 +9,7 @@ import sdetheory
 from sdetheory import evaluate
 from sdetheory.models.deep_linear import PseudoHuber, Square, deep_linear, deep_linear_from_data, scalar_chain
 from sdetheory.models.deep_linear_noise import label_noise
+from sdetheory.models.noise import NoNoise
 from sdetheory.models.weights import balanced_weights, pack, unpack
 from sdetheory.observables import matrix_imbalance
 from tests.deep_linear_cases import PENALTY, SLOPE, arrays, close, gradient_by_hand, layers_of, loss_by_hand
@@ -52,6 +53,31 @@ def test_gradient_and_loss_equal_numpy(problem):
     close(evaluate.gradient(model, w), expected, scale=min(size, 1 + np.abs(expected).max() * 100))
     value = loss_by_hand(w, widths, inputs, targets, PENALTY[name], scale)
     close(evaluate.loss(model, w), value, scale=1 + value * 100)
+
+
+@given(problems(), st.floats(0.0, 0.2))
+@example(((1, 1), np.array([0.5]), None, np.array([[2.0]]), "square"), 0.1)
+@example(((2, 3, 2), np.arange(12.0), None, np.ones((2, 2)), "square"), 0.1)
+def test_descent_moves_every_layer_by_its_gradient(problem, weight_decay):
+    """The step moves layers one after the other; none may see one that has moved."""
+    widths, w, given_inputs, targets, name = problem
+    model, _, _ = build(widths, given_inputs, targets, name)
+    slope = evaluate.gradient(model, w)
+    moved = evaluate.step(sdetheory.GradientDescent(0.125, weight_decay), model, NoNoise(), w, np.zeros(0))
+    expected = (1.0 - 0.125 * weight_decay) * w - 0.125 * slope
+    close(moved, expected, scale=1 + np.abs(expected).max())
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("widths", [(3, 3, 3), (2, 4, 1, 3)])
+def test_descent_of_an_ensemble_in_wide_lanes_is_that_of_its_members(widths):
+    """Tiny networks get 32 lanes when there are many; not a bit changes."""
+    rng = np.random.default_rng(2)
+    model = deep_linear(widths, rng.standard_normal((widths[-1], widths[0])))
+    w0 = 0.5 * rng.standard_normal((130, model.dimension))
+    assert model.preferred_width(130) == 32 and model.preferred_width(100) == 8
+    run = lambda starts: sdetheory.simulate(model, sdetheory.GradientDescent(0.01), starts, [20], threads=1).final
+    assert np.array_equal(run(w0)[:5], run(w0[:5])), np.abs(run(w0)[:5] - run(w0[:5])).max()
 
 
 @pytest.mark.claim("D1", kind="property")
