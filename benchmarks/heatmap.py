@@ -254,8 +254,8 @@ def draw(heatmap: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
     axes[0].set_ylabel("depth", fontsize=8)
     figure.tight_layout(rect=(0.0, 0.13, 0.9, 1.0))
     _bar(figure, image, must, top)
-    text = ";  ".join(f"{letter}: {name}" for letter, name in sorted(letters.items()))
-    text = "\n".join(textwrap.wrap(f"best peer: {text}", 130))
+    unbroken = (f"{letter}: {name}".replace(" ", "\u00a0") for letter, name in sorted(letters.items()))
+    text = "\n".join(textwrap.wrap("best peer: " + ";  ".join(unbroken), int(16 * size[0])))
     figure.text(0.5, 0.02, f"{text}\nframed: below the goal of {must:g}", ha="center", va="bottom", fontsize=7)
     files = [out / "heatmap.png", out / "heatmap.pdf"]
     figure.savefig(files[0], dpi=160)
