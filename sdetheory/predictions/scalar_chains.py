@@ -138,7 +138,90 @@ def guaranteed_rate(layers: Any, target: float = 1.0) -> np.ndarray:
     return np.asarray(np.sum(others, axis=0))
 
 
-def _lowest_square(gaps: np.ndarray, log_product: float) -> np.ndarray:
+def chain_time(layers: Any, product: float, target: float = 1.0) -> float:
+    """Time of the flow on (1/2)(W - target)^2 from `layers`, shape (d,) with W > 0, to a product on its way.
+
+    Quadrature of dt = dW/(P'(m) (target - W)), W^2 = P(m) = prod(m + gap_i), in the logit of W/target (below the
+    target) or the logarithm of its distance (above), where it is smooth for starts of any size. ValueError unless
+    layers and target are as for `chain_endpoint`, W > 0, and the product lies between W and the target.
+    """
+    layers, whole = _positive_chain(layers, target)
+    if not ((whole <= product < target) or (whole >= product > target)):
+        raise ValueError(f"`product` must lie between {whole} and the target: product={product}, target={target}")
+    start, end = (_progress(w, target) for w in (whole, product))
+    return float(sum(_durations(layers, target, whole < target, np.linspace(start, end, _panels(end - start) + 1))))
+
+
+def chain_flow(t: float, layers: Any, target: float = 1.0) -> np.ndarray:
+    """Layers after time `t` of the flow on (1/2)(W - target)^2 from `layers`, shape (d,) with W > 0: W^2 = P(m).
+
+    Inverts `chain_time`; works for starts as small as 1e-100, where the flow waits. ValueError as there and for t < 0.
+    """
+    layers, whole = _positive_chain(layers, target)
+    if not t >= 0:
+        raise ValueError(f"`t` must not be negative: t={t}")
+    below, start = whole < target, _progress(whole, target)
+    if whole == target or t == 0:
+        return layers.copy()
+    ends = start + np.arange(1, int(_FAR - min(start, 0) + 1) * 4) / 4 if np.isfinite(start) else np.array([])
+    passed = np.concatenate([[0.0], np.cumsum(_durations(layers, target, below, np.concatenate([[start], ends])))])
+    k = int(np.searchsorted(passed, t, side="right")) - 1
+    if k >= len(ends):
+        return chain_endpoint(layers, target)
+    low = high = start + k / 4
+    high += 0.25
+    for _ in range(60):
+        middle = (low + high) / 2
+        reached = passed[k] + _durations(layers, target, below, np.array([start + k / 4, middle]))[0]
+        low, high = (middle, high) if reached < t else (low, middle)
+    gaps, smallest = _at_progress(layers, target, below, np.array((low + high) / 2))
+    return np.asarray(np.sign(layers) * np.sqrt(smallest + gaps))
+
+
+_FAR = 42.0  # progress at which W is the target to rounding
+
+
+def _positive_chain(layers: Any, target: float) -> tuple[np.ndarray, float]:
+    layers = np.asarray(layers, dtype=float)
+    chain_endpoint(layers, target)  # checks
+    whole = float(layers.prod())
+    if layers.ndim != 1 or not whole > 0:
+        raise ValueError(f"`layers` must have shape (d,) and a positive product: layers={layers}")
+    return layers, whole
+
+
+def _panels(length: float) -> int:
+    return max(1, int(np.ceil(4 * length)))
+
+
+def _progress(product: float, target: float) -> float:
+    """ln(W/(s - W)) below the target s, ln(s/(W - s)) above: it increases along the flow."""
+    ratio = product / target
+    return float(np.log(ratio) - np.log1p(-ratio) if ratio < 1 else -np.log(ratio - 1) if ratio > 1 else np.inf)
+
+
+def _at_progress(layers: np.ndarray, target: float, below: bool, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(gaps, the m of W^2 = P(m)) where the flow has come to x."""
+    log_ratio = -np.logaddexp(0.0, -x) if below else np.log1p(np.exp(-x))
+    squares = layers**2
+    gaps = np.broadcast_to(squares - squares.min(), (*x.shape, layers.size))
+    return gaps, _lowest_square(gaps, 2 * (np.log(target) + log_ratio))[..., None]
+
+
+def _durations(layers: np.ndarray, target: float, below: bool, ends: np.ndarray) -> np.ndarray:
+    """Times of the flow between neighbouring `ends` of progress: dt = W/(s P') dx below the target, dx/P' above."""
+    nodes, weights = np.polynomial.legendre.leggauss(12)
+    halves = np.diff(ends) / 2
+    x = (ends[1:] + ends[:-1])[:, None] / 2 + halves[:, None] * nodes
+    gaps, smallest = _at_progress(layers, target, below, x)
+    z = smallest + gaps
+    logs = np.log(z)
+    share = np.log(np.sum(1 / z, axis=-1)) + logs.sum(axis=-1)  # of P' = P sum 1/z
+    rate = share - (logs.sum(axis=-1) / 2 - np.log(target) if below else 0.0)
+    return np.asarray(halves * (np.exp(-rate) @ weights))
+
+
+def _lowest_square(gaps: np.ndarray, log_product: Any) -> np.ndarray:
     """The m > 0 at which sum log(m + gap_i) has the given value, by bisection of log m."""
     high = np.full(gaps.shape[:-1], log_product / gaps.shape[-1])  # m <= target^(2/d), since gaps >= 0
     low = log_product - (gaps.shape[-1] - 1) * np.log(np.exp(high) + gaps.max(axis=-1))
