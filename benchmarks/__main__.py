@@ -18,6 +18,7 @@ NAMES = {
     "threads": "two threads against one",
     "first": "first call in a fresh process, empty and filled compiler cache",
     "memory": "memory of a run beside its inputs and outputs",
+    "networks": "training ensembles of small networks against torch, one core each",
     "study": "work and precision: time to a given error of an equilibrium expectation",
     "transients": "time to a given error of an expectation on the way to equilibrium, with variance reduction",
 }
@@ -65,6 +66,11 @@ def _sections(names: list[str], quick: bool, tick: Tick) -> Iterator[tuple[str, 
         from . import heatmap
 
         yield "heatmap", heatmap.run(quick, tick)
+    if "networks" in names:
+        from . import networks
+
+        tick("networks")
+        yield "networks", networks.run(quick, tick)
     if "study" in names:
         from . import study
 

@@ -73,6 +73,16 @@ def _heatmap(measured: dict[str, Any]) -> Iterator[Goal]:
             yield Goal(text, cell["ratio"], must, aim)
 
 
+def _networks(rows: list[dict[str, Any]]) -> Iterator[Goal]:
+    """The best peer, case by case."""
+    for row in rows:
+        timed = [peer for peer in row["peers"] if "ratio" in peer]
+        if timed:
+            best = min(timed, key=lambda peer: peer["processor_ratio"])
+            text = f"{row['case']}, {row['nets']} nets, against {best['name']} (processor time)"
+            yield Goal(text, best["processor_ratio"], 1.5, 3.0)
+
+
 def goals(results: dict[str, Any]) -> list[Goal]:
     """Every goal this run has a number for."""
     found = list(_races(results.get("races", {})))
@@ -80,6 +90,7 @@ def goals(results: dict[str, Any]) -> list[Goal]:
         found += list(_heatmap(results["heatmap"]))
     if results.get("study"):
         found += _study(results["study"]["rows"])
+    found += _networks(results.get("networks", {}).get("rows", []))
     for name, ratio in results.get("speed_up", {}).items():
         found.append(Goal(f"{name}, two threads against one", ratio["ratio"], 1.8, 1.95))
     for name, call in results.get("first_call", {}).items():

@@ -10,6 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from . import networks
 from .goals import goals
 from .heatmap import TITLES as GRIDS
 from .workloads import TITLES
@@ -154,6 +155,8 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
         yield from _study_lines(results["study"])
     if results.get("transients"):
         yield from _transient_lines(results["transients"])
+    if results.get("networks"):
+        yield from networks.lines(results["networks"])
     yield from _goal_lines(results)
 
 
