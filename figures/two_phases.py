@@ -254,11 +254,11 @@ def _draw_constants(axes: Axes, data: dict[str, np.ndarray]) -> None:
     for first in data["first_time"]:
         axes.plot(line, [first, first], **style.PREDICTED)
     axes.plot(line, data["second_time"][0] * mu[0] / line, **style.PREDICTED)
-    axes.set(xscale="log", yscale="log", xlabel=r"penalty $\mu$", ylabel="steps")
+    axes.set(xscale="log", yscale="log", xlabel=r"penalty $\mu$", ylabel="steps", ylim=(1.5, 8e6))
     handles, labels = axes.get_legend_handles_labels()
     handles += [Line2D([], [], marker="o", linestyle="", color=style.GREY, markerfacecolor=fill, markersize=4)
                 for fill in (style.GREY, "white")]  # fmt: skip
-    axes.legend(handles, [*labels, "from $(0.1, 1.7)$", "from $(1.6, 0.3)$"], loc="upper right")
+    axes.legend(handles, [*labels, "from $(0.1, 1.7)$", "from $(1.6, 0.3)$"], loc="upper right", ncols=2)
 
 
 def _draw_noise(axes: Axes, data: dict[str, np.ndarray]) -> None:
