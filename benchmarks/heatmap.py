@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import panels
 from .rivals import Rival
 from .timing import clock, interleave
 from .workloads import Descent, Flow, descent, flow
@@ -219,12 +220,9 @@ def median(heatmap: dict[str, Any], name: str) -> float:
 
 def draw(heatmap: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
     """Two panels of cells coloured and lettered by ratio and best peer, those below the must framed, as PNG and PDF."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib import colors
-    from matplotlib import pyplot as plt
 
+    plt = panels.pyplot()
     depths, widths = heatmap["depths"], heatmap["widths"]
     size = (max(7.2, 1.2 + 1.15 * len(widths)), 1.6 + 0.52 * len(depths))
     figure, axes = plt.subplots(1, 2, figsize=size, sharey=True)
@@ -257,11 +255,7 @@ def draw(heatmap: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
     unbroken = (f"{letter}: {name}".replace(" ", "\u00a0") for letter, name in sorted(letters.items()))
     text = "\n".join(textwrap.wrap("best peer: " + ";  ".join(unbroken), int(16 * size[0])))
     figure.text(0.5, 0.02, f"{text}\nframed: below the goal of {must:g}", ha="center", va="bottom", fontsize=7)
-    files = [out / "heatmap.png", out / "heatmap.pdf"]
-    figure.savefig(files[0], dpi=160)
-    figure.savefig(files[1], metadata={"CreationDate": None})
-    plt.close(figure)
-    return files
+    return panels.save(figure, out, "heatmap")
 
 
 def _bar(figure: Any, image: Any, must: float, top: float) -> None:

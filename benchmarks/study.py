@@ -36,8 +36,10 @@ from sdetheory.integrators.strang_averaged import MILD_RATE
 from sdetheory.observers import Loss
 from sdetheory.stationary import stationary_identity
 
+from . import panels
 from .chains import controlled, euler_maruyama, long_average, strang
 from .laws import Law, laws
+from .panels import Style
 from .peers import numpy_equilibrium
 from .timing import clock, interleave
 
@@ -281,36 +283,13 @@ def run(quick: bool = False, tick: Callable[[str], Any] = lambda text: None) -> 
     return {"target": TARGET, "errors": ERRORS.tolist(), "rows": rows}
 
 
+STYLE = Style(
+    columns=4, size=(2.6, 2.3, 0.5), colours=("#0072b2", "#009e73", "#cc79a7", "#d55e00", "#e69f00"), line=1.5, dot=3.5,
+    error="relative error", legend=(3, 2), few=3, room=(0.06, 0.18),
+)  # fmt: skip
+
+
 def draw(study: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
     """Error against time, each point at its own best step, one panel a case, as PNG and PDF."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    rows = study["rows"]
-    columns = min(4, len(rows))
-    lines = -(-len(rows) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(2.6 * columns, 2.3 * lines + 0.5), squeeze=False, sharey=True)
-    colours = dict(zip(METHODS, ("#0072b2", "#009e73", "#cc79a7", "#d55e00", "#e69f00"), strict=True))
-    for axis, row in zip(axes.ravel(), rows, strict=False):
-        for name, label in METHODS.items():
-            method = row["methods"][name]
-            axis.loglog(method["curve"], study["errors"], color=colours[name], lw=1.5, label=label,
-                        ls="-" if name in OURS else "--")  # fmt: skip
-            axis.plot(method["time"], study["target"], "o", ms=3.5, color=colours[name])
-        axis.axhline(study["target"], color="0.7", lw=0.6, zorder=0)
-        axis.set_title(row["case"].replace("E u^2", "$E\\,u^2$").replace("E u", "$E\\,u$"), fontsize=8)
-        axis.tick_params(labelsize=7)
-    for axis in axes[-1]:
-        axis.set_xlabel("seconds on two threads", fontsize=8)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("relative error", fontsize=8)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=3 if columns > 3 else 2, fontsize=8, frameon=False)
-    figure.tight_layout(rect=(0.0, 0.06 if lines > 1 else 0.18, 1.0, 1.0))
-    files = [out / "work_precision.png", out / "work_precision.pdf"]
-    figure.savefig(files[0], dpi=160)
-    figure.savefig(files[1], metadata={"CreationDate": None})
-    plt.close(figure)
-    return files
+    titles = [row["case"].replace("E u^2", "$E\\,u^2$").replace("E u", "$E\\,u$") for row in study["rows"]]
+    return panels.draw(study, titles, METHODS, OURS, STYLE, out, "work_precision")

@@ -21,7 +21,9 @@ from sdetheory.lanes.antithetic import Antithetic
 from sdetheory.lanes.random import Gaussian
 from sdetheory.observers import Coordinate
 
+from . import panels
 from .laws import Law, law
+from .panels import Style
 from .peers import numpy_equilibrium
 from .timing import interleave
 from .transient_chains import Moments, euler_maruyama_moments, exact, strang
@@ -233,39 +235,14 @@ def run(quick: bool = False, tick: Callable[[str], Any] = lambda text: None, thr
     return {"target": TARGET, "errors": ERRORS.tolist(), "rows": rows}
 
 
+STYLE = Style(
+    columns=5, size=(2.2, 2.3, 0.7), line=1.4, dot=3.2, error="error of $E\\,u_T$", legend=(4, 2), few=2,
+    room=(0.1, 0.24), colours=("#0072b2", "#56b4e9", "#cc79a7", "#009e73", "#000000", "#d55e00", "#e69f00"),
+    heading=r"$T$ in units of $1/(\eta\lambda)$; from $u=-0.6$ to a law with $E\,u=0.5$",
+)  # fmt: skip
+
+
 def draw(results: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
     """Error against time, each point at its own best number of steps, one panel a case, as PNG and PDF."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    rows = results["rows"]
-    columns = min(5, len(rows))
-    lines = -(-len(rows) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(2.2 * columns, 2.3 * lines + 0.7), squeeze=False, sharey=True)
-    colours = ("#0072b2", "#56b4e9", "#cc79a7", "#009e73", "#000000", "#d55e00", "#e69f00")
-    for axis, row in zip(axes.ravel(), rows, strict=False):
-        for (name, label), colour in zip(METHODS.items(), colours, strict=True):
-            method = row["methods"][name]
-            style = "-" if name in OURS else "--"
-            axis.loglog(method["curve"], results["errors"], color=colour, lw=1.4, ls=style, label=label)
-            axis.plot(method["time"], results["target"], "o", ms=3.2, color=colour)
-        axis.axhline(results["target"], color="0.7", lw=0.6, zorder=0)
-        axis.set_title(row["title"], fontsize=8)
-        axis.tick_params(labelsize=7)
-    for axis in axes[-1]:
-        axis.set_xlabel("seconds on two threads", fontsize=8)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("error of $E\\,u_T$", fontsize=8)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="lower center", ncols=4 if columns > 2 else 2, fontsize=8, frameon=False,
-        title=r"$T$ in units of $1/(\eta\lambda)$; from $u=-0.6$ to a law with $E\,u=0.5$", title_fontsize=8,
-    )  # fmt: skip
-    figure.tight_layout(rect=(0.0, 0.1 if lines > 1 else 0.24, 1.0, 1.0))
-    files = [out / "transients.png", out / "transients.pdf"]
-    figure.savefig(files[0], dpi=160)
-    figure.savefig(files[1], metadata={"CreationDate": None})
-    plt.close(figure)
-    return files
+    titles = [row["title"] for row in results["rows"]]
+    return panels.draw(results, titles, METHODS, OURS, STYLE, out, "transients")
