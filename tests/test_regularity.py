@@ -149,7 +149,7 @@ INTERPOLATING = {  # l(margin or residual z), l', and its smoothness
 }
 
 
-def interpolating_run(name, edge, steps=4000, batch=2):
+def interpolating_run(name, edge, steps=10_000, batch=2):
     """gamma of SGD on examples that one point r fits: of all steps with a loss, and the smoothness it used."""
     loss, slope, curvature = INTERPOLATING[name]
     draw = np.random.default_rng(11)
