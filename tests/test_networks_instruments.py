@@ -42,6 +42,8 @@ def test_norm_law_of_sgd_holds_to_rounding_for_every_neuron(rule):
     assert reading["residual"].shape == (3, 40, 7) and reading["steps"].tolist() == list(range(40))
     worst = [np.abs(reading[name]).max() for name in ("residual", "tangent_residual")]
     assert max(worst) < 1e-13, worst
+    leaky = train(LEAKY, DATA, optimiser=rule, instruments=[NormLaw(NEURONS, rule)], **COMMON).readings["norm_law"]
+    assert np.abs(leaky["residual"]).max() < 1e-13 and np.abs(leaky["tangent_residual"]).max() > 1e-4
 
 
 @pytest.mark.claim("A8", kind="simulation")
@@ -84,10 +86,14 @@ def test_norms_can_fall_under_adam_although_gradients_are_tangent():
 
 
 def test_norms_and_angles_are_the_plain_ones():
-    run = train(NET, DATA, lr=0.2, weight_decay=0.3, instruments=[Tape(), Norms(NEURONS), Angle(NEURONS, 3)], **COMMON)
+    """Groups of two segments too: scale and shift of a normalisation, weights and bias of the last product."""
+    net = mlp((5, 4, 3), affine=True)
+    groups = net.groups("neuron")
+    assert {len(group.segments) for group in groups} == {1, 2}
+    run = train(net, DATA, lr=0.2, weight_decay=0.3, instruments=[Tape(), Norms(groups), Angle(groups, 3)], **COMMON)
     tape, angle = run.readings["tape"], run.readings["angle"]
     assert angle["steps"].tolist() == list(range(0, 40, 3))
-    for i, group in enumerate(NEURONS):
+    for i, group in enumerate(groups):
         w, g, new = (group.select(tape[name]) for name in ("before", "gradient", "after"))
         for name, v in (("norm", w), ("gradient_norm", g), ("step_norm", new - w)):
             assert np.allclose(run.readings["norms"][name][..., i], np.linalg.norm(v, axis=-1), rtol=1e-13)

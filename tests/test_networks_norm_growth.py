@@ -30,6 +30,7 @@ def flow_drift(start, steps):
     return np.abs(squares(w) / squares(start) - 1).max()
 
 
+@pytest.mark.compiled
 @pytest.mark.claim("A5", kind="simulation")
 def test_the_flow_keeps_every_norm_and_descent_loses_it_in_proportion_to_the_lr():
     """Drift over a fixed time: of order h^4 by RK4, of order lr by gradient descent; five nets."""
@@ -43,6 +44,7 @@ def test_the_flow_keeps_every_norm_and_descent_loses_it_in_proportion_to_the_lr(
     assert grown[1] > 1e3 * drifts[1] and 1.8 < grown[0] / grown[1] < 2.2, (grown, drifts)
 
 
+@pytest.mark.compiled
 @pytest.mark.claim("A7", kind="simulation")
 def test_squared_norms_grow_like_the_square_root_of_time_where_gradients_keep_their_size():
     """|w|^4 = |w_0|^4 + 2 lr^2 sum G^2 + sum lr^4 G^4/|w|^4 exactly, G = |w||g|; linear in time if G is constant.
@@ -77,6 +79,7 @@ def test_one_step_turns_a_neuron_by_the_angle_of_its_gradient(weight_decay):
     assert error < 1e-10, f"{error:.1e}"
 
 
+@pytest.mark.compiled
 @pytest.mark.claim("A8", kind="simulation")
 def test_momentum_grows_norms_by_the_published_factor():
     """(1 + b)/(1 - b) times the growth of lr^2 |p|^2 per step once the buffer is full; small steps, 12 nets."""

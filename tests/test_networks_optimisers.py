@@ -1,13 +1,17 @@
 """Optimisers on networks: every rule against the kernels of `simulate` and against numpy, continued and chunked."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 import sdetheory as st
+from sdetheory.dynamics.coordinatewise import move, rates
+from sdetheory.dynamics.optimiser import Optimiser
+from sdetheory.lanes.vector import select
+from sdetheory.networks import WeightRescaling, labelled, mlp, train, train_in_pieces
 from sdetheory.networks import descent as kernels
-from sdetheory.networks import labelled, mlp, train
 from sdetheory.networks.streams import batches
 
 WIDTHS = (5, 4, 3)
@@ -94,6 +98,42 @@ def test_networks_and_lanes_share_the_numbers_of_a_step(rule):
     assert error <= 4e-16, f"{error:.1e}"
 
 
+class SignStep(NamedTuple):
+    """w' = w - lr (1 - wd) sign(g): a rule of one's own."""
+
+    calculus = "discrete"
+    buffers = ()
+    displacement_degrees = ()
+    gradient_degrees = ()
+
+    def memory(self, w):
+        return ()
+
+
+@rates.of(SignStep)
+def _sign_rates(rule, lr, weight_decay, powers):
+    return (lr * (1.0 - weight_decay),)
+
+
+@move.of(SignStep)
+def _sign_move(rule, c, x, g, memory):
+    return x - c[0] * select(g > 0.0, 1.0, -1.0), ()
+
+
+@dataclasses.dataclass(frozen=True)
+class SignDescent(Optimiser):
+    def stepper(self):
+        return SignStep()
+
+
+def test_a_rule_of_ones_own():
+    run = train(NET, DATA, optimiser=SignDescent(0.01, 0.5), steps=1, seeds=[4], **COMMON)
+    indices, labels = batches(DATA.labels, 3, 4, 0, 1, 8, 0.2)
+    w = NET.start([4])
+    g = NET.gradient(w, DATA.inputs[indices[0]], labels[0])[1]
+    assert np.abs(run.final - (w - 0.005 * np.where(g > 0, 1, -1))).max() < 1e-15
+
+
 def test_sgd_as_an_optimiser_is_the_default():
     plain = train(NET, DATA, lr=0.2, weight_decay=0.1, steps=30, seeds=2, **COMMON)
     named = train(NET, DATA, optimiser=st.SGD(0.2, 0.1), steps=30, seeds=2, **COMMON)
@@ -118,6 +158,15 @@ def test_a_run_goes_on_bitwise_and_does_not_depend_on_company(rule):
     if rule.stepper().buffers if hasattr(rule, "stepper") else False:
         forgetful = train(NET, DATA, optimiser=rule, steps=13, seeds=5, start=first.final, first_step=7, **COMMON)
         assert (forgetful.final != whole.final).any(), "without its state it should differ"
+
+
+def test_pieces_of_a_run_carry_the_memory():
+    """Also rates of every step, weight rescaling, and more than one block of random numbers."""
+    rule = st.AdamW(lambda t: 0.01 / (1 + 0.01 * t), np.array([[0.3], [0.1]]))
+    how = dict(optimiser=rule, rescaling=WeightRescaling(every=4), start=NET.start([0, 1]), seeds=[0, 1], batch_size=8)
+    whole = train(NET, DATA, steps=300, record_every=300, **how)
+    *_, last = train_in_pieces(NET, DATA, stops=[3, 90, 260, 300], **how)
+    assert (last.final == whole.final).all() and (last.state.powers == whole.state.powers).all()
 
 
 def test_a_run_may_end_with_a_block_of_random_numbers():
@@ -150,7 +199,9 @@ def test_bad_optimisers_are_refused():
     with pytest.raises(ValueError, match="`lr` must be given"):
         train(NET, DATA, **common)
     with pytest.raises(ValueError, match="`optimiser` must move coordinate by coordinate"):
-        train(NET, DATA, optimiser=st.SphereSGD(0.1), **common)
+        train(NET, DATA, optimiser=st.SVAG(0.1), **common)
+    with pytest.raises(ValueError, match="`optimiser` must move coordinate by coordinate"):
+        train(NET, DATA, optimiser=st.WeightDecaySDE(0.1, 0.1), **common)
     with pytest.raises(ValueError, match="`optimiser` must be a rule"):
         train(NET, DATA, optimiser="adam", **common)
     with pytest.raises(ValueError, match="`lr` must"):

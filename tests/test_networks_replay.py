@@ -45,18 +45,16 @@ def test_a_replayed_effective_lr_is_weight_decay_noise_ratio_included(by, sets):
 
 @pytest.mark.claim("A20", kind="simulation")
 def test_one_scale_for_all_layers_replays_pure_weight_decay_too():
-    """All groups decay alike under SGD, so the coarsest scale is still exact; rescaled groups do not."""
+    """All groups decay alike under SGD, so the coarsest scale is still exact; with uneven decay it has to be finer."""
     decayed = train(NET, DATA, lr=LR, weight_decay=DECAY, by="neuron", **COMMON)
     replay = train(NET, DATA, lr=ReplayedRate(decayed, "network"), by="neuron", **COMMON)
     assert np.abs(directions(replay.final) - directions(decayed.final)).max() < 1e-11
-    per_group = np.linspace(0.1, 0.4, 7).reshape(1, 1, -1)
-    uneven = train(NET, DATA, lr=LR, weight_decay=per_group, by="neuron", **COMMON)
-    gaps = {
-        sets: np.abs(directions(train(NET, DATA, lr=ReplayedRate(uneven, sets), by="neuron", **COMMON).final)
-                     - directions(uneven.final)).max()
-        for sets in ("group", "layer", "network")
-    }  # fmt: skip
-    assert gaps["group"] < 1e-11 and min(gaps["layer"], gaps["network"]) > 1e-4, gaps
+    for decays, exact in ((np.linspace(0.1, 0.4, 7), ["group"]), (np.repeat([0.1, 0.4], [4, 3]), ["group", "layer"])):
+        uneven = train(NET, DATA, lr=LR, weight_decay=decays.reshape(1, 1, -1), by="neuron", **COMMON)
+        for sets in ("group", "layer", "network"):
+            replay = train(NET, DATA, lr=ReplayedRate(uneven, sets), by="neuron", **COMMON)
+            gap = np.abs(directions(replay.final) - directions(uneven.final)).max()
+            assert gap < 1e-11 if sets in exact else gap > 1e-4, (decays, sets, gap)
 
 
 @pytest.mark.claim("A20", kind="simulation")
@@ -74,6 +72,19 @@ def test_where_the_replay_fails(reason):
     replay = train(net, DATA, optimiser=rule(rates), by="neuron", **COMMON)
     gap = np.abs(replay.loss - decayed.loss).max()
     assert gap > 1e-3, f"{gap:.1e}"
+    if reason == "other parameters":
+        own = (replay.lr == LR).all(axis=(0, 1))
+        assert own.tolist() == [not group.scale_invariant for group in replay.groups], "they keep the lr of the run"
+
+
+@pytest.mark.claim("A20", kind="simulation")
+def test_with_other_parameters_the_replay_is_exact_again_if_they_keep_their_decay():
+    net = mlp((7, 4, 3))
+    kept = np.where([group.scale_invariant for group in net.groups("neuron")], 0.0, DECAY).reshape(1, 1, -1)
+    decayed = train(net, DATA, lr=LR, weight_decay=DECAY, by="neuron", **COMMON)
+    replay = train(net, DATA, lr=ReplayedRate(decayed), weight_decay=kept, by="neuron", **COMMON)
+    error = np.abs(replay.loss - decayed.loss).max()
+    assert error < 1e-10, f"{error:.1e}"
 
 
 @pytest.mark.claim("A20", kind="simulation")

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from sdetheory.dynamics.coordinatewise import PLAIN, age, move, rates
+from sdetheory.dynamics.rules import SGD, GradientDescent
 from sdetheory.lanes.cache import compiled
 from sdetheory.lanes.dispatch import verb
 from sdetheory.lanes.tag import Tag, tag
@@ -115,7 +116,8 @@ def descent(optimiser: Any) -> Descent:
 
     Raises ValueError for one whose step is not coordinate by coordinate.
     """
-    rule = optimiser.stepper() if hasattr(optimiser, "stepper") else PLAIN
+    plain = optimiser is None or type(optimiser) in (GradientDescent, SGD)
+    rule = PLAIN if plain else optimiser.stepper() if hasattr(optimiser, "stepper") else None
     if not move.has(rule):
         raise ValueError(
             f"`optimiser` must move coordinate by coordinate (register `move` and `rates` for its step): {optimiser!r}"

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from sdetheory.dynamics.coordinatewise import PLAIN, PlainStep, age, move, rates
+from sdetheory.dynamics.coordinatewise import PlainStep, age, move, rates
 from sdetheory.dynamics.momentum import MomentumStep, VelocityStep
+from sdetheory.networks.descent import descent
 from sdetheory.networks.groups import Group
 from sdetheory.networks.instruments import Series, Step
 
@@ -32,9 +33,7 @@ class NormLaw(Series):
 
     def __init__(self, groups: Sequence[Group], optimiser: Any = None, every: Any = 1) -> None:
         super().__init__(groups, every)
-        self.rule = optimiser.stepper() if hasattr(optimiser, "stepper") else PLAIN
-        if not move.has(self.rule):
-            raise ValueError(f"`optimiser` must move coordinate by coordinate: {optimiser!r}")
+        self.rule = descent(optimiser).rule
         if self.rule.buffers and self.every != 1:
             raise ValueError(f"`every` must be 1 for a rule with memory: every={every!r}, {optimiser!r}")
         kind = type(self.rule)
