@@ -67,6 +67,8 @@ def _study(rows: list[dict[str, Any]]) -> Iterator[Goal]:
 def _heatmap(measured: dict[str, Any]) -> Iterator[Goal]:
     for name, (must, aim) in heatmap.GOALS.items():
         if cell := heatmap.least(measured, name):
+            if cell["peer"].startswith("scipy"):  # numbalsoda, which it never beats, is not installed
+                must, aim = 25.0, 40.0
             reached = [c["ratio"] >= must for c in measured["cells"] if c["workload"] == name and "ratio" in c]
             where = f"depth {cell['depth']}, width {cell['width']}, {cell['peer']}"
             text = f"{name} over depths and widths, least ({where}); {sum(reached)} of {len(reached)} reach the must"

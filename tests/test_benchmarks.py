@@ -181,6 +181,8 @@ def test_the_heat_map_shows_its_least_cell_and_survives_without_peers(tmp_path):
     found = {goal.text: goal for goal in goals.goals({"heatmap": measured})}
     assert [(g.measured, g.verdict) for g in found.values()] == [(3.5, "MISSED"), (8.0, "aim")], found
     assert "depth 2, width 4, quick); 3 of 4 reach the must" in next(iter(found)), found
+    scipy = measured | {"cells": [cells[0] | {"peer": "scipy DOP853", "ratio": 20.0}]}
+    assert [goal.verdict for goal in goals.goals({"heatmap": scipy})] == ["MISSED"], "25x where only scipy is there"
     text = "\n".join(report._heatmap_lines(measured))
     assert "no peer took part" in text and "not installed: q" in text, text
     assert all(file.stat().st_size > 5000 for file in heatmap.draw(measured, tmp_path))
