@@ -166,7 +166,8 @@ def interpolating_run(name, edge, steps=10_000, batch=2):
         seen.append(loss(z).mean())
         w = w - lr * slope(z) @ x[chosen] / batch
     got = regularity(np.array([*path, w]), np.array(seen), lr, reference=r)
-    return got.gamma[0, np.array(seen) > 1e-15], L, lr
+    told = np.array(seen) > 1e-10  # a smaller step is lost in part when it is added to w
+    return got.gamma[0, told], L, lr
 
 
 @pytest.mark.claim("B5", kind="simulation")
