@@ -292,7 +292,7 @@ def _line(axes: Axes) -> None:
     axes.axhline(0, color=style.GREY, linewidth=0.5)
     axes.axvline(2, color=style.GREY, linewidth=0.5, linestyle=":")
     axes.text(1.97, 1.75, "edge of stability", ha="right", fontsize=6.5, color=style.GREY)
-    axes.set(xlabel=r"$\eta\lambda_{\max}$", ylabel=r"$\gamma$", xlim=(0, 2.25), ylim=(-0.4, 2.1))
+    axes.set(xlabel=r"$\eta\lambda_{\max}$", ylabel=r"$\gamma$", xlim=(0, 2.25), ylim=(-0.75, 2.1))
 
 
 def _draw_quadratic(axes: Axes, data: dict[str, np.ndarray]) -> None:
