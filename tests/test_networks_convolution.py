@@ -78,6 +78,10 @@ def test_gradient_equals_complex_steps(name, data):
 def test_filters_in_front_of_a_normalisation_are_invariant_and_no_others(name):
     net = NETS[name]
     assert {group.name for group in net.groups() if group.scale_invariant} == INVARIANT[name]
+    biased = {slot.layer for slot in net.slots if slot.name == "bias"}
+    last = {len(net.leaves) - 1} if name not in ("relu", "wide") else set()
+    everywhere = {slot.layer for slot in net.slots if slot.name == "weight"}
+    assert biased == (everywhere if name == "plain" else last), "no bias that a normalisation would remove"
     parameters = net.start([4]) + 0.3 * np.cos(np.arange(net.size))
     x, labels = np.sin(np.arange(64.0) ** 1.3).reshape(8, 8), np.arange(8) % 3
     loss, gradient = net.gradient(parameters, x, labels)

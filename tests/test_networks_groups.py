@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from network_problems import problems
 
-from sdetheory.networks import BatchNorm, Dense, Network, Relu, Residual, Tanh, mlp
+from sdetheory.networks import BatchNorm, Dense, Network, Relu, Residual, Tanh, conv_net, mlp
 
 WIDTHS = (3, 4, 4, 3)
 CASES = {
@@ -93,6 +93,16 @@ def test_weights_beside_a_skip_connection_are_invariant_where_their_own_branch_n
         radial = abs(np.vdot(group.select(parameters), group.select(gradient)))
         small, large = (change < 1e-13 and radial < 1e-14), change > 1e-6
         assert small if group.scale_invariant else large, f"{group.name}: loss {change:.1e}, <w, g> {radial:.1e}"
+
+
+def test_switches_keep_the_layout_of_the_parameters_and_the_start():
+    """What a factorial experiment compares starts alike: activation, place of the normalisation, eps, skips."""
+    for build in (mlp, lambda widths, **how: conv_net(widths[1:-1], widths[-1], image=(2, 2, 1), **how)):
+        plain = build(WIDTHS, affine=True)
+        for how in ({"activation": "tanh"}, {"norm": "after"}, {"eps": 0.1}, {"residual": True}):
+            other = build(WIDTHS, affine=True, **how)
+            assert (other.start([3, 5]) == plain.start([3, 5])).all(), how
+            assert [group.name for group in other.groups()] == [group.name for group in plain.groups()], how
 
 
 def test_the_start_scales_the_weights_whose_scale_a_normalisation_removes():
