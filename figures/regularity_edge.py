@@ -29,12 +29,12 @@ reference; dashed: predictions. (a) Gradient descent on a quadratic loss in {dim
 {condition:g}, reference: the minimiser; circles: start on the top eigenvector; band: from the smallest to the largest
 gamma of {steps} steps from {starts} random starts. (b) Full-batch descent of a tanh network
 {widths[0]}-{widths[1]}-{widths[2]} on {examples} digits with an L2 penalty of {penalty:g}/2 |w|^2, starting {away:g}
-away from a minimum found beforehand: along the top eigenvector of its Hessian (circles, {minima} minima) and the smallest gamma of {net_steps}
-steps from random directions (squares). (c) Smallest gamma on a grid of points (symbols) against what the condition
-promises, up to the learning rate at which the promise ends. (d) The theorem's bound of the mean loss over the mean
-loss, for least squares that can be interpolated, {runs} runs a rule and learning rate of {long} steps, batches of
-{batch}: with the last iterate as reference and the loss-weighted mean of gamma (points), and with the known minimiser
-and the smallest gamma (crosses; runs where that is not positive have no bound, their share at the top)."""
+away from a minimum found beforehand: along the top eigenvector of its Hessian (circles, {minima} minima) and the
+smallest gamma of {net_steps} steps from random directions (squares). (c) Smallest gamma on a grid of points (symbols)
+against what the condition promises, up to the learning rate at which the promise ends. (d) The theorem's bound of the
+mean loss over the mean loss, for least squares that can be interpolated, {runs} runs a rule and learning rate of {long}
+steps, batches of {batch}: with the last iterate as reference and the loss-weighted mean of gamma (points), and with the
+known minimiser and the smallest gamma (crosses; runs where that is not positive have no bound: their share)."""
 
 PARAMS: dict[str, Any] = {
     "dimension": 12,
