@@ -13,7 +13,8 @@ from proofs_check.normalised import Checks, claim, g, product, u, w
 from proofs_check.systems import R, sgd_step
 from proofs_check.vectors import Gram, Vector, letters
 from sdetheory.predictions import intrinsic_lr as predicted
-from sdetheory.predictions.intrinsic_lr import lr, squared_gradient, weight_decay
+from sdetheory.predictions.intrinsic_lr import lr, squared_gradient, t, weight_decay
+from sdetheory.predictions.outside_span import outside_decay
 
 _BN = "Ioffe, Szegedy 2015; Arora, Li, Lyu 2019"
 _B, _q, _D, _Z = sp.symbols("B q D Z")  # batch size, deviation, sum d, sum d zhat
@@ -161,10 +162,11 @@ def frozen_outside(gradient_in_span: bool = True, no_decay: bool = True) -> Chec
     latex=r"P_\perp w_t=\prod_s(1-\eta_s\lambda)P_\perp w_0",
 )
 def decay_outside(gradient_in_span: bool = True) -> Checks:
-    """<u, w'> for u orthogonal to the span."""
+    """<u, w'> for u orthogonal to the span; the law of t steps is 1 at the start and multiplied by that."""
     dot = Gram(**({"g_u": 0} if gradient_in_span else {}))
-    after = sgd_step(w, g, lr, weight_decay)
-    yield equal("<u,w'>/<u,w>", dot(u, after) / dot(u, w), predicted.turn_cosine.expr)
+    factor = dot(u, sgd_step(w, g, lr, weight_decay)) / dot(u, w)
+    yield equal("<u,w'>/<u,w>", factor, predicted.turn_cosine.expr)
+    yield obeys("after t steps", outside_decay, lambda f: [f.at(t=t + 1) - factor * f.value, f.at(t=0) - 1])
 
 
 @claim(

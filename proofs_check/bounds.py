@@ -139,7 +139,7 @@ def noisy_imbalance(near: bool = True) -> Checks:
 @claim(
     "D26",
     "on the full noise band that step can turn an imbalance around and enlarge it: -5/4 at W = 2, e = 1/2",
-    "one exact point, two equal layers; what holds instead: D25 for W in [1/2, 3/2], and D27, a band up to delta = 0.1355",
+    "one exact point, two equal layers; instead: D25 for W in [1/2, 3/2], D27 for bands to delta = 0.1355",
     "derived; theorem 4.2 of Ginsburg 2020 needs a restriction on W",
     latex=r"k_{ij}=-\tfrac54",
 )

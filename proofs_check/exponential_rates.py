@@ -13,6 +13,7 @@ from proofs_check.normalised import HALF, Checks, claim, product
 from proofs_check.systems import momentum_step
 from proofs_check.vectors import Vector, letters
 from sdetheory.predictions import exponential_lr as theory
+from sdetheory.predictions import outside_span
 from sdetheory.predictions.exponential_lr import (
     lr,
     lr_ratio,
@@ -187,6 +188,12 @@ def untouched_weights(no_gradient: bool = True) -> Checks:
         [real, imaginary], {p: 0, q: HALF, momentum: Q(1, 4), lr: 1, weight_decay: Q(5, 4)}, [q, lr]
     )
     yield equal("modulus", p**2 + q**2, momentum, modulo)
+    now, before = outside_span.outside, outside_span.outside_before
+    yield equal("a step", step["now"] * now + step["old"] * before + push, outside_span.outside_momentum_step)
+    yield obeys(
+        "modulus after t steps", outside_span.outside_envelope,
+        lambda f: [f.power(2, t=t + 1) - (p**2 + q**2) * f.power(2), f.at(t=0) - 1], modulo,
+    )  # fmt: skip
     yield from _real_roots()
 
 

@@ -2,7 +2,7 @@
 
 import sympy as sp
 
-from proofs_check.against import equal
+from proofs_check.against import equal, obeys
 from proofs_check.inequalities import coefficients_nonnegative
 from proofs_check.judge import zero
 from proofs_check.normalised import HALF, Checks, claim, g, product, u, w
@@ -11,6 +11,7 @@ from proofs_check.systems import R, flow_rate, momentum_step, sgd_step
 from proofs_check.vectors import Gram, letters
 from sdetheory.predictions import intrinsic_lr as predicted
 from sdetheory.predictions.intrinsic_lr import lr, squared_gradient, unit_squared_gradient, weight_decay
+from sdetheory.predictions.outside_span import outside_rescaled, target
 
 _BN = "Liu et al. 2021, reconstructed"
 _N, _c = sp.symbols("N c")
@@ -100,17 +101,17 @@ def adam_norm(preconditioned: bool = True) -> Checks:
 
 @claim(
     "A15",
-    "rescaling to the unit norm after each step divides w outside the span by sqrt(1 + lr^2 |g|^2)",
-    "any batch and loss, every step of SGD from |w| = 1; it stops where gradients vanish, weight decay does not",
+    "rescaling to norm r after each step divides w outside the span by sqrt(1 + lr^2 |g|^2/r^2)",
+    "any batch and loss, every step of SGD from |w| = r; it stops where gradients vanish, weight decay does not",
     "derived",
-    latex=r"P_\perp w'=P_\perp w/c,\quad c^2=1+\eta^2\|g\|^2",
+    latex=r"P_\perp w'=P_\perp w/c,\quad c^2=1+\eta^2\|g\|^2/r^2",
 )
 def rescaling_outside(tangent: bool = True, gradient_in_span: bool = True) -> Checks:
-    """c^2 = |w - lr g|^2, and <u, w'> for u orthogonal to the span."""
+    """c^2 = |w - lr g|^2/r^2, and <u, w'> for u orthogonal to the span."""
     known = {"g_w": 0} if tangent else {}
-    dot = Gram(w_w=1, g_g=squared_gradient, **known, **({"g_u": 0} if gradient_in_span else {}))
+    dot = Gram(w_w=target**2, g_g=squared_gradient, **known, **({"g_u": 0} if gradient_in_span else {}))
     after = sgd_step(w, g, lr, sp.S.Zero)
-    yield equal("c^2", dot(after, after), 1 + lr**2 * squared_gradient)
+    yield obeys("c", outside_rescaled, lambda f: [f.power(-2) - dot(after, after) / target**2])
     yield zero("c <u,w'> - <u,w>", _c * dot(u, (1 / _c) * after) - dot(u, w))
 
 
