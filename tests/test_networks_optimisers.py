@@ -137,6 +137,7 @@ def test_a_rule_of_ones_own():
 def test_sgd_as_an_optimiser_is_the_default():
     plain = train(NET, DATA, lr=0.2, weight_decay=0.1, steps=30, seeds=2, **COMMON)
     named = train(NET, DATA, optimiser=st.SGD(0.2, 0.1), steps=30, seeds=2, **COMMON)
+    assert plain.how["optimiser"] == named.how["optimiser"] == "SGD" and plain.how["rescaling"] is None
     assert (plain.final == named.final).all() and (plain.gamma == named.gamma).all()
     grouped = train(NET, DATA, lr=np.full((1, 1, 2), 0.2), weight_decay=0.1, steps=30, seeds=2, **COMMON)
     assert np.allclose(grouped.final, plain.final, rtol=1e-11) and np.allclose(grouped.gamma, plain.gamma, rtol=1e-10)

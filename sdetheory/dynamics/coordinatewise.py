@@ -29,7 +29,6 @@ move = verb("move", "rule", "c", "x", "g", "memory")  # -> (new coordinate, new 
 class PlainStep(NamedTuple):
     """w' = (1 - lr weight_decay) w - lr g."""
 
-    nothing: float = 0.0
     buffers = ()
     displacement_degrees = ()
     gradient_degrees = ()

@@ -85,15 +85,15 @@ class InputSpan(Series):
                 raise ValueError(f"`groups` must hold rows of {span.features} weights: {group.name} has {group.size}")
         super().__init__(rows, every)
         self.span = span
+        # every row of F weights, by the places of its entries: (rows, F)
+        entries = np.concatenate([np.arange(*group.segments[0]) for group in rows])
+        self._places = entries.reshape(-1, span.features)
         self._start: np.ndarray | None = None
 
     def see(self, step: Step) -> None:
         """One row."""
         outside = np.zeros_like(step.before)
-        for group in self.groups:
-            start, stop = group.segments[0]
-            w = step.before[:, start:stop]
-            outside[:, start:stop] = self.span.outside(w.reshape(len(w), -1, self.span.features)).reshape(w.shape)
+        outside[:, self._places] = self.span.outside(step.before[:, self._places])
         if self._start is None:
             self._start = outside
         square, first = self.dot(outside, outside), self.dot(self._start, self._start)

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 import sdetheory
+from sdetheory.dynamics.coordinatewise import PlainStep
 
 
 def how(run: Any, init_scale: Any, rescaling: Any) -> dict[str, Any]:
@@ -18,8 +19,8 @@ def how(run: Any, init_scale: Any, rescaling: Any) -> dict[str, Any]:
         "seeds": run.seeds.tolist(),
         "lr": _brief(run.lr),
         "weight_decay": _brief(run.weight_decay),
-        "optimiser": repr(run.descent.rule),
-        "rescaling": repr(rescaling),
+        "optimiser": "SGD" if isinstance(run.descent.rule, PlainStep) else repr(run.descent.rule),
+        "rescaling": rescaling and repr(rescaling),
         "init_scale": init_scale if isinstance(init_scale, str) else np.asarray(init_scale).tolist(),
         "first_step": run.first,
         "steps": run.steps,
