@@ -167,7 +167,7 @@ def draw(data: dict[str, np.ndarray]) -> Figure:
             style.letter(axes, next(letters), f"{RULES[number]}: {name}")
             _draw(axes, data, name, number, x)
             axes.set_xlabel(label)
-    for number, axes in enumerate(rows[1]):
+    for axes in rows[1]:
         axes.legend(loc="lower left", fontsize=5.5)
     for axes in rows[:, 0]:
         axes.set_ylabel("held-out accuracy (%)")

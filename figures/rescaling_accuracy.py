@@ -38,7 +38,7 @@ PARAMS: dict[str, Any] = {
     "lrs": [0.01, 0.03, 0.1, 0.3], "net_seeds": 8, "seed": 62,
 }  # fmt: skip
 QUICK = PARAMS | {
-    "epochs": [0, 1, 2, 4, 8, 9, 10, 16], "conv_epochs": [0, 1, 2], "net_seeds": 5, "evaluated": 300,
+    "epochs": [0, 1, 2, 4, 8, 9, 10, 16], "conv_epochs": [0, 1, 2], "net_seeds": 4, "evaluated": 300,
     "lrs": [0.01, 0.1],
 }  # fmt: skip
 

@@ -223,8 +223,9 @@ def test_the_style_does_not_leak():
 
 
 DEAREST = (
-    "five_schedules", "full_batch", "function_space", "implicit_bias", "invariants", "lag_distance", "linear_scaling",
-    "regularity_factorial", "regularity_techniques", "rotational_equilibrium", "small_lr",
+    "decay_replay", "decay_sensitivity", "five_schedules", "full_batch", "function_space", "implicit_bias", "invariants",
+    "lag_distance", "late_effective_lr", "linear_scaling", "regularity_factorial", "regularity_techniques",
+    "rescaling_accuracy", "rotational_equilibrium", "small_lr",
 )  # fmt: skip
 
 
