@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sdetheory as st
-from sdetheory.networks import Angle, NormLaw, Norms, labelled, mlp, train
+from sdetheory.networks import Angle, NormLaw, Norms, WeightRescaling, labelled, mlp, train
 from sdetheory.networks.instruments import Step
 
 DATA = labelled(np.sin(np.arange(200.0) ** 1.4).reshape(40, 5), np.arange(40) % 3)
@@ -120,6 +120,8 @@ def test_bad_instruments_are_refused():
         train(NET, DATA, instruments=[Norms(NEURONS), Norms(NEURONS)], **common)
     with pytest.raises(ValueError, match="`instruments` must have `see` and `reading`"):
         train(NET, DATA, instruments=[Norms], **common)
+    with pytest.raises(ValueError, match="`instruments` must take steps that end with a rescaling: 'norm_law'"):
+        train(NET, DATA, instruments=[NormLaw(NEURONS)], rescaling=WeightRescaling(), **common)
     with pytest.raises(ValueError, match="`every` must be 1 for a rule with memory"):
         NormLaw(NEURONS, st.HeavyBall(0.1), every=2)
     with pytest.raises(ValueError, match="`groups` must not be empty"):

@@ -36,6 +36,7 @@ class Instrument(Protocol):
     `reading` gives arrays with leading axis E, then (where it makes sense) the seen steps. Three optional names:
     `every` (the instrument sees the steps whose number it divides; default 1), `name` (of its reading; default the
     class name in snake_case), and `part(nets: slice)` (the instrument for these nets of the ensemble; default a copy).
+    One that must not see steps with a weight rescaling in them says so by `takes_rescaling = False`.
     """
 
     def see(self, step: Step) -> None: ...
@@ -48,12 +49,14 @@ def name_of(instrument: Any) -> str:
     return getattr(instrument, "name", None) or words.lower()
 
 
-def check_instruments(instruments: Sequence[Any]) -> tuple[Any, ...]:
-    """ValueError for two of one name or one without see and reading."""
+def check_instruments(instruments: Sequence[Any], rescaled: bool = False) -> tuple[Any, ...]:
+    """ValueError for two of one name, one without see and reading, or one that takes no rescaled steps."""
     names = [name_of(i) for i in instruments]
     for instrument, name in zip(instruments, names, strict=True):
         if isinstance(instrument, type) or not (hasattr(instrument, "see") and hasattr(instrument, "reading")):
             raise ValueError(f"`instruments` must have `see` and `reading`: {instrument!r}")
+        if rescaled and not getattr(instrument, "takes_rescaling", True):
+            raise ValueError(f"`instruments` must take steps that end with a rescaling: {name!r} does not")
         if names.count(name) > 1:
             raise ValueError(f"`instruments` must have different names: two are called {name!r}")
     return tuple(instruments)

@@ -31,6 +31,8 @@ class NormLaw(Series):
     Raises ValueError for `every` other than 1 with such a rule, or a rule with no law.
     """
 
+    takes_rescaling = False
+
     def __init__(self, groups: Sequence[Group], optimiser: Any = None, every: Any = 1) -> None:
         super().__init__(groups, every)
         self.rule = descent(optimiser).rule

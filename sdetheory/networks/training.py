@@ -74,7 +74,7 @@ def train(
     are marked).
     """
     lr, weight_decay = check_optimiser(optimiser, lr, weight_decay)
-    members, watch = _members(seeds), check_instruments(instruments)
+    members, watch = _members(seeds), check_instruments(instruments, rescaling is not None)
     steps, first = checks.integer("steps", steps, 1), checks.integer("first_step", first_step)
     _check_data(net, data, batch_size, label_noise)
     groups = tuple(group for group in net.groups(by) if not group.frozen)
