@@ -34,8 +34,9 @@ class Instrument(Protocol):
     """What `train` asks of an instrument; write your own with these two names.
 
     `reading` gives arrays with leading axis E, then (where it makes sense) the seen steps. Three optional names:
-    `every` (the instrument sees the steps whose number it divides; default 1), `name` (of its reading; default the
-    class name in snake_case), and `part(nets: slice)` (the instrument for these nets of the ensemble; default a copy).
+    `every` (the instrument sees the steps whose number it divides, or those it holds; default 1), `name` (of its
+    reading; default the class name in snake_case), and `part(nets: slice)` (the instrument for these nets of the
+    ensemble; default a copy).
     One that must not see steps with a weight rescaling in them says so by `takes_rescaling = False`.
     """
 
