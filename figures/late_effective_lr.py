@@ -20,7 +20,7 @@ from figures.press.expectation import Expectation, at_least, at_most, between
 from sdetheory import networks
 from sdetheory.predictions import intrinsic_lr, rotational_equilibrium
 
-CLAIMS = ("A22", "A10", "I37", "I39")
+CLAIMS = ("A22", "A10", "I37", "I38")
 CAPTION = """Nets {widths} on {training_digits} digits, batches of 32, {net_seeds} seeds. (a to c) Plain output layer,
 heavy ball, momentum {momentum:g}, lr {lr:g}: lr/|w|^2 of the first layer over its value at the start, mean over seeds,
 for the weight decays of the legend; dashed: at the equilibrium norm for the gradients measured in the window. (a) Clean
