@@ -26,13 +26,14 @@ random subspace of R^{features}, {steps} steps, {net_seeds} seeds; held-out digi
 {strength:g} in each direction outside; crosses: the latter with the part of the first layer outside the
 span removed after training. Ratio: |P_perp w|^2/|w|^2, mean over neurons. (a) Against weight decay at lr {lr:g}
 (0: left end), (b) against the period of rescaling to norm 1 at lr {wrs_lr:g}. (c) Accuracy lost by not removing the
-part outside, against the ratio, all runs, noise {weaker:g} and {strength:g}. (d) The same loss on untouched held-out
+part outside against its variance over that of the rest in the sums of the first layer on the held-out digits (mean over
+neurons), all runs, noise {weaker:g} and {strength:g}. (d) The same loss on untouched held-out
 digits (64 pixels) for nets trained on few, wd {few_wds}: {few_draws} draws of {few_seeds} seeds each, bars: 95 %
 intervals over draws."""
 
 PARAMS: dict[str, Any] = {
     "features": 128, "hidden": [32, 32], "training_digits": 1000, "held_out_digits": 797, "strength": 0.6,
-    "weaker": 0.3, "lr": 0.3, "wrs_lr": 0.5, "wds": [0.0, 1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 1e-2, 2e-2],
+    "weaker": 0.3, "tau": 0.01, "lr": 0.3, "wrs_lr": 0.5, "wds": [0.0, 1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 1e-2, 2e-2],
     "periods": [1, 10, 100, 500, 2000], "steps": 2000, "net_seeds": 6,
     "few": [20, 30, 40, 60], "few_draws": 8, "few_seeds": 6, "few_steps": 600, "few_lr": 0.1, "few_wds": [0.0, 3e-2],
     "seed": 63,
@@ -64,8 +65,13 @@ def compute(params: dict[str, Any]) -> dict[str, np.ndarray]:
     ])  # fmt: skip
     out = {"wds": np.array(params["wds"]), "periods": np.array(params["periods"])}
     for name, weights in (("wd", decayed), ("period", rescaled)):
-        ratio, accuracy, cleaned = _seen(net, weights, networks.input_span(training.inputs), tests)
-        out[f"{name}_ratio"] = ratio.reshape(-1, len(seeds))
+        inner = networks.input_span(training.inputs)
+        ratio, accuracy, cleaned = _seen(net, weights, inner, tests)
+        first = net.groups()[0].select(weights).reshape(len(weights), -1, params["features"])
+        noise = [(1 / networks.signal_to_noise(first, inner, test.inputs)).mean(axis=1) for test in tests[1:]]
+        eigen = networks.eigen_noise_ratio(first, training.inputs, params["tau"]).mean(axis=1)
+        out[f"{name}_ratio"], out[f"{name}_eigen"] = (r.reshape(-1, len(seeds)) for r in (ratio, eigen))
+        out[f"{name}_noise"] = np.reshape(noise, (2, -1, len(seeds)))
         out[f"{name}_accuracy"] = accuracy.reshape(len(tests), -1, len(seeds))
         out[f"{name}_cleaned"] = cleaned.reshape(len(tests), -1, len(seeds))
     return out | _few(params)
@@ -103,11 +109,11 @@ def _few(params: dict[str, Any]) -> dict[str, np.ndarray]:
     return {"few": np.array(params["few"]), "few_loss": loss, "few_accuracy": accuracy, "few_energy": energy}
 
 
-def _losses(data: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Ratio and loss by the part outside under the strong noise, all conditions and seeds in a row."""
-    ratio = np.concatenate([data[f"{n}_ratio"].ravel() for n in ("wd", "period")])
-    loss = np.concatenate([(data[f"{n}_cleaned"] - data[f"{n}_accuracy"])[-1].ravel() for n in ("wd", "period")])
-    return ratio, 100 * loss
+def _losses(data: dict[str, np.ndarray], name: str, strengths: slice) -> tuple[np.ndarray, np.ndarray]:
+    """A ratio, and the loss by the part outside, of all conditions and seeds under the noises `strengths` of two."""
+    loss = [(data[f"{n}_cleaned"] - data[f"{n}_accuracy"])[1:][strengths] for n in ("wd", "period")]
+    ratio = [np.broadcast_to(data[f"{n}_{name}"], (2, *data[f"{n}_ratio"].shape))[strengths] for n in ("wd", "period")]
+    return np.concatenate([r.ravel() for r in ratio]), 100 * np.concatenate([x.ravel() for x in loss])
 
 
 def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
@@ -117,7 +123,9 @@ def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
     """The sentences of the caption."""
-    ratio, loss = _losses(data)
+    ratio, loss = _losses(data, "ratio", slice(1, 2))
+    both = _rank_correlation(*_losses(data, "noise", slice(None)))
+    eigen = data["wd_eigen"].mean(axis=1)
     wd, shift = 100 * data["wd_accuracy"], -1
     clean_gap = np.abs(data["wd_cleaned"][0] - data["wd_accuracy"][0]).max()
     best = int(np.argmax(wd[shift].mean(axis=1)))
@@ -129,6 +137,9 @@ def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
         at_most("decay_lowers_the_ratio", data["wd_ratio"][-1].mean() / data["wd_ratio"][0].mean(), 1e-2,
                 f"(a) Without decay the ratio is {data['wd_ratio'][0].mean():.2f}; the strongest decay leaves "
                 "{found:.0e} of that,"),
+        at_most("eigen_ratio", eigen[-1] / eigen[0], 0.9,
+                f"the ratio outside the directions with 99 % of the variance falls from {eigen[0]:.2f} to "
+                f"{eigen[-1]:.2f} (times {{found:.2f}}),"),
         at_least("test_error_follows", wd[shift, best].mean() - wd[shift, 0].mean(), 10.0,
                  f"and accuracy under the shift goes from {wd[shift, 0].mean():.0f} to {wd[shift, best].mean():.0f} %"
                  " (by {found:.0f} points),"),
@@ -140,6 +151,9 @@ def expect(data: dict[str, np.ndarray]) -> list[Expectation]:
                  "(b) Rescaling lowers the ratio less the longer its period ({found:.1f}-fold in between)."),
         at_least("whatever_made_it", _rank_correlation(ratio, loss), 0.85,
                  "(c) What the part outside costs follows the ratio, whatever made it (rank correlation {found:.2f}),"),
+        at_least("one_curve_for_both_shifts", both, 0.85,
+                 "and under both noises the noise over the signal in the sums of the neurons on the test inputs "
+                 "({found:.2f});"),
         at_most("no_ratio_no_loss", loss[small].max(initial=0.0), 1.0,
                 "below a ratio of 0.01 at most {found:.1f} points."),
         at_least("few_digits", few[0, 0] - half[0, 0], 0.3,
@@ -169,6 +183,8 @@ def _changed(name: str, at: Any, value: float) -> Any:
 BROKEN = {
     "decay_lowers_the_ratio": _changed("wd_ratio", -1, 0.4),
     "test_error_follows": _changed("wd_accuracy", -1, 0.5),
+    "eigen_ratio": _changed("wd_eigen", -1, 1.0),
+    "one_curve_for_both_shifts": _changed("wd_noise", (0, 0), 0.0),
     "decay_has_a_price": _changed("wd_accuracy", (0, -1), 1.0),
     "inside_nothing_changes": _changed("wd_cleaned", (0, 0), 0.9),
     "rescaling_too": _changed("period_ratio", -1, 1e-4),
@@ -216,14 +232,15 @@ def _draw_condition(axes: Axes, data: dict[str, np.ndarray], name: str, place: n
 
 
 def _draw_losses(axes: Axes, data: dict[str, np.ndarray]) -> None:
-    for strength, filled in ((1, False), (2, True)):
+    for strength, filled in ((0, False), (1, True)):
         for name, colour, marker in (("wd", style.VERMILION, "o"), ("period", style.BLUE, "s")):
-            loss = 100 * (data[f"{name}_cleaned"] - data[f"{name}_accuracy"])[strength]
+            loss = 100 * (data[f"{name}_cleaned"] - data[f"{name}_accuracy"])[1 + strength]
             said = {"wd": "decay", "period": "rescaling"}[name]
-            axes.plot(data[f"{name}_ratio"].ravel(), loss.ravel(), linestyle="", marker=marker, markersize=2.6,
+            noise = data[f"{name}_noise"][strength]
+            axes.plot(noise.ravel(), loss.ravel(), linestyle="", marker=marker, markersize=2.6,
                       color=colour, markerfacecolor=colour if filled else "white", markeredgewidth=0.6,
-                      label=f"{said}, {'strong' if filled else 'weak'} shift")  # fmt: skip
-    axes.set(xlim=(-0.02, None), xlabel=r"$\|P_\perp w\|^2/\|w\|^2$", ylabel="points lost")
+                      label=f"{said}, {'strong' if filled else 'weak'} noise")  # fmt: skip
+    axes.set(xlabel=r"noise / signal, Var$\langle w,P_\perp x\rangle$ / Var$\langle w,Px\rangle$", ylabel="points lost")
     axes.legend(loc="upper left", fontsize=5.5)
 
 
