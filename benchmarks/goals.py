@@ -81,7 +81,8 @@ def _networks(rows: list[dict[str, Any]]) -> Iterator[Goal]:
         timed = [peer for peer in row["peers"] if "ratio" in peer]
         if timed:
             best = min(timed, key=lambda peer: peer["processor_ratio"])
-            text = f"{row['case']}, {row['nets']} nets, against {best['name']} (processor time)"
+            nets = "1 net" if row["nets"] == 1 else f"{row['nets']} nets"
+            text = f"{row['case']}, {nets}, against {best['name']} (processor time)"
             yield Goal(text, best["processor_ratio"], 1.5, 3.0)
 
 

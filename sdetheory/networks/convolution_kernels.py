@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from sdetheory.lanes.vector import float_rows, fma, lane_array, load, store
+from sdetheory.lanes.vector import as_lanes, float_rows, fma, lane_array, load, store
 from sdetheory.networks.kernels import compiled
 
 TILE = 8  # sums that are carried at once
@@ -62,41 +62,35 @@ _in_zeros = compiled(_frame)
 
 
 def _convolve(x, weight, height, width, reach, starts, steps, framed, sums, rows, y):
-    """y = x * weight: x (E or 1, N, C), weight lanes (E, blocks, k k C), y (E, N, out); rows views sums."""
-    pixels, lanes, channels = height * width, rows.shape[1], x.shape[2]
-    for e in range(len(y)):
+    """y = x * weight: x (E or 1, N, C), lanes weight (E, blocks, k k C) and y (E, blocks, N), which starts at 0."""
+    pixels, channels = height * width, x.shape[2]
+    for e in range(len(weight)):
         flat = x[e if len(x) > 1 else 0].reshape(-1)
         for first in range(0, x.shape[1], pixels):
             _in_zeros(flat, first, height, width, channels, reach, framed)
             for block in range(weight.shape[1]):
-                begin = block * lanes
-                end = min(begin + lanes, y.shape[2])
-                for tile in range(0, pixels, TILE):
+                filters, out = weight[e, block], y[e, block, first : first + pixels]
+                for tile in range(0, pixels - TILE + 1, TILE):
+                    _eight_sums(framed, starts[tile : tile + TILE], steps, filters, out[tile : tile + TILE])
+                rest = pixels % TILE
+                if rest:
                     rows[:] = 0.0
-                    _eight_sums(framed, starts[tile : tile + TILE], steps, weight[e, block], sums)
-                    for i in range(min(TILE, pixels - tile)):
-                        for f in range(begin, end):
-                            y[e, first + tile + i, f] = rows[i, f - begin]
+                    _eight_sums(framed, starts[pixels - rest : pixels - rest + TILE], steps, filters, sums)
+                    for i in range(rest):
+                        store(out, pixels - rest + i, load(sums, i))
 
 
-def _convolve_weights(x, dy, height, width, reach, starts, steps, framed, images, image_rows, sums, sum_rows, gradient):
-    """d(loss)/d(weight) (E, out, k k C) from dy (E, N, out); images lanes (pixels,), sums lanes (k k C and more,)."""
-    pixels, lanes, channels, size = height * width, sum_rows.shape[1], x.shape[2], gradient.shape[2]
+def _convolve_weights(x, dy, height, width, reach, starts, steps, framed, gradient):
+    """Lanes of d(loss)/d(weight) (E, blocks, k k C and more), which start at 0, from lanes dy (E, blocks, N)."""
+    pixels, channels = height * width, x.shape[2]
     for e in range(len(dy)):
         flat = x[e if len(x) > 1 else 0].reshape(-1)
-        for begin in range(0, dy.shape[2], lanes):
-            end = min(begin + lanes, dy.shape[2])
-            sum_rows[:] = 0.0
-            for first in range(0, x.shape[1], pixels):
-                _in_zeros(flat, first, height, width, channels, reach, framed)
-                for p in range(pixels):
-                    for f in range(begin, end):
-                        image_rows[p, f - begin] = dy[e, first + p, f]
-                for tile in range(0, size, TILE):
-                    _eight_sums(framed, starts[tile : tile + TILE], steps, images, sums[tile : tile + TILE])
-            for f in range(begin, end):
-                for k in range(size):
-                    gradient[e, f, k] = sum_rows[k, f - begin]
+        for first in range(0, x.shape[1], pixels):
+            _in_zeros(flat, first, height, width, channels, reach, framed)
+            for block in range(dy.shape[1]):
+                images, out = dy[e, block, first : first + pixels], gradient[e, block]
+                for tile in range(0, len(starts), TILE):
+                    _eight_sums(framed, starts[tile : tile + TILE], steps, images, out[tile : tile + TILE])
 
 
 _convolve_nets = compiled(_convolve)
@@ -117,39 +111,47 @@ def _tiled(places: np.ndarray) -> np.ndarray:
     return np.append(places, np.repeat(places[-1], -len(places) % TILE))
 
 
-def _width(filters: int) -> int:
-    return 16 if filters >= 16 else 8
+def _lanes(values: np.ndarray) -> np.ndarray:
+    """(E, n, filters) as a lane array (E, blocks, n) of 8 or 16 filters a lane, the last ones 0; a view if they fit."""
+    nets, rows, filters = values.shape
+    lanes = 16 if filters >= 16 else 8
+    if filters == lanes:
+        return as_lanes(np.ascontiguousarray(values)).reshape(nets, 1, rows)
+    out = lane_array((nets, -(-filters // lanes), rows), lanes)
+    for block in range(out.shape[1]):
+        here = values[:, :, block * lanes : (block + 1) * lanes]
+        float_rows(out)[:, block, :, : here.shape[2]] = here
+    return out
+
+
+def _filters(lanes: np.ndarray, filters: int, rows: int) -> np.ndarray:
+    """The reverse: (E, rows, filters)."""
+    values = float_rows(lanes)[:, :, :rows].swapaxes(1, 2)
+    return values.reshape(len(lanes), rows, -1)[:, :, :filters]
 
 
 def convolve(x: np.ndarray, weight: np.ndarray, height: int, width: int, kernel: int) -> np.ndarray:
     """The k x k convolution of stride 1 with zeros around: x (E or 1, N, C), weight (E, out, k k C) -> (E, N, out)."""
-    nets, filters, size = weight.shape
     corners, entries, framed = _places(height, width, x.shape[2], kernel)
-    lanes = _width(filters)
-    blocks = -(-filters // lanes)
-    padded = np.zeros((nets, blocks * lanes, size))
-    padded[:, :filters] = weight
-    across = lane_array((nets, blocks, size), lanes)
-    float_rows(across)[:] = padded.reshape(nets, blocks, lanes, size).transpose(0, 1, 3, 2)
-    sums, y = lane_array(TILE, lanes), np.empty((nets, x.shape[1], filters))
+    across = _lanes(weight.swapaxes(1, 2))
+    lanes = float_rows(across).shape[-1]
+    sums, y = lane_array(TILE, lanes), lane_array((*across.shape[:2], x.shape[1]), lanes)
     _convolve_nets(
         np.ascontiguousarray(x), across, height, width, kernel // 2, _tiled(corners), entries, np.zeros(framed), sums,
         float_rows(sums), y,
     )  # fmt: skip
-    return y
+    return np.ascontiguousarray(_filters(y, weight.shape[1], x.shape[1]))
 
 
 def convolve_weights(x: np.ndarray, dy: np.ndarray, height: int, width: int, kernel: int) -> np.ndarray:
     """The gradient (E, out, k k C) of the weights, from dy (E, N, out)."""
     corners, entries, framed = _places(height, width, x.shape[2], kernel)
-    tiled, lanes = _tiled(entries), _width(dy.shape[2])
-    images, sums = lane_array(height * width, lanes), lane_array(len(tiled), lanes)
-    gradient = np.empty((len(dy), dy.shape[2], len(entries)))
+    tiled, across = _tiled(entries), _lanes(dy)
+    gradient = lane_array((*across.shape[:2], len(tiled)), float_rows(across).shape[-1])
     _convolve_weights_nets(
-        np.ascontiguousarray(x), np.ascontiguousarray(dy), height, width, kernel // 2, tiled, corners,
-        np.zeros(framed), images, float_rows(images), sums, float_rows(sums), gradient,
-    )  # fmt: skip
-    return gradient
+        np.ascontiguousarray(x), across, height, width, kernel // 2, tiled, corners, np.zeros(framed), gradient
+    )
+    return _filters(gradient, dy.shape[2], len(entries)).swapaxes(1, 2)
 
 
 def _mean_pool(x, height, width, down, across, y):
