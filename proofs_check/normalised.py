@@ -23,6 +23,8 @@ MEANINGS = {
     "continuous_norm": "|W| does not jump when lr does",
     "same_product": "lr*wd is the same",
     "same_gamma": "gamma is the same at the start",
+    "gradient_in_span": "gradients lie in the span of the inputs",
+    "buffer_follows": "the momentum buffer is rescaled with the weights, as stated",
     "common_minimum": "samples have no component along the common minimum",
 }
 claim = partial(_claim, where=MEANINGS)

@@ -8,7 +8,7 @@ from proofs_check.judge import zero
 from proofs_check.normalised import HALF, Checks, claim, g, product, u, w
 from proofs_check.scale_invariance import euler
 from proofs_check.systems import R, flow_rate, momentum_step, sgd_step
-from proofs_check.vectors import Gram, letters
+from proofs_check.vectors import Gram, Vector, letters
 from sdetheory.predictions import intrinsic_lr as predicted
 from sdetheory.predictions.intrinsic_lr import lr, squared_gradient, unit_squared_gradient, weight_decay
 from sdetheory.predictions.outside_span import outside_rescaled, target
@@ -117,12 +117,13 @@ def rescaling_outside(tangent: bool = True, gradient_in_span: bool = True) -> Ch
 
 @claim(
     "A19",
-    "weight rescaling is the learning rate lr N_t^2 without it, N_t the product of the divisors so far",
-    "any dimension, every step of SGD with the same batches, any divisors",
+    "weight rescaling is the learning rate lr N_t^2 without it, N_t the product of the divisors so far; with "
+    "momentum the buffer is divided by the divisor too where the lr is inside, multiplied by it where it is outside",
+    "any dimension, every step of SGD with or without momentum, with the same batches, any divisors",
     "derived",
     latex=r"w_t=v_t/N_t,\quad v_{t+1}=v_t-\eta N_t^2\nabla L(v_t)",
 )
-def rescaling_is_a_schedule(scale_invariant: bool = True) -> Checks:
+def rescaling_is_a_schedule(scale_invariant: bool = True, buffer_follows: bool = True) -> Checks:
     """w = v/N, divided by c after the step; the gradient at v/N is N times that at v."""
     v, at_v, other = letters("v g other")
     gradient = _N * at_v if scale_invariant else other
@@ -130,6 +131,24 @@ def rescaling_is_a_schedule(scale_invariant: bool = True) -> Checks:
     schedule = (1 / (_N * _c)) * sgd_step(v, at_v, lr * _N**2, sp.S.Zero)
     for name, x in (rescaled - schedule).items():
         yield zero(f"coefficient of {name}", x)
+    yield from _momentum_is_rescaled(gradient, buffer_follows)
+
+
+def _momentum_is_rescaled(gradient: Vector, follows: bool) -> Checks:
+    """A step from v/N with buffer p/N (lr inside) or N p (outside), against that of the schedule from v with p."""
+    v, p, at_v = letters("v p g")
+    mu, one, none = predicted.momentum, sp.S.One, sp.S.Zero
+    cases = (
+        ("inside", 1 / _N, 1 / _c, momentum_step((1 / _N) * v, (1 / _N) * p, lr * gradient, one, none, mu),
+         momentum_step(v, p, (lr * _N**2) * at_v, one, none, mu)),
+        ("outside", _N, _c, momentum_step((1 / _N) * v, _N * p, gradient, lr, none, mu),
+         momentum_step(v, p, at_v, lr * _N**2, none, mu)),
+    )  # fmt: skip
+    for where, held, factor, (w_next, buffer), (v_next, schedule) in cases:
+        for name, x in ((1 / _c) * w_next - (1 / (_N * _c)) * v_next).items():
+            yield zero(f"lr {where}, coefficient of {name}", x)
+        for name, x in ((factor if follows else one) * buffer - (factor * held) * schedule).items():
+            yield zero(f"buffer, lr {where}, coefficient of {name}", x)
 
 
 @claim(
