@@ -52,6 +52,13 @@ def test_pairs_and_the_twin_shrink_the_error(elsewhere):
     assert early > 15 and middle > 6 and late > 3 and early > middle > late, (early, middle, late)
 
 
+def test_a_replay_without_decay_is_the_same_function(elsewhere):
+    (script,) = [block for block in BLOCKS if "ReplayedRate" in block]
+    start, one, last, difference = map(float, re.findall(r"\d[\d.e-]*", run(elsewhere, "-c", script)))
+    assert start == 1 and abs(one - 0.991) < 1e-6 and abs(last - 0.991**50) < 1e-6, (start, one, last)
+    assert difference < 1e-12, difference
+
+
 def test_a_users_loss_noise_and_observer_run_from_another_folder(elsewhere):
     first, middle, last = map(float, re.findall(r"[\d.]+", run(elsewhere, "run.py").split("array")[1])[:3])
     assert first == 3.0 and 0.5 < last < 2.9 and last < middle <= 3.0, (first, middle, last)
