@@ -222,19 +222,18 @@ def test_the_style_does_not_leak():
     assert matplotlib.rcParams["font.size"] == size
 
 
-DEAREST = (
-    "decay_replay", "decay_sensitivity", "five_schedules", "full_batch", "function_space", "implicit_bias", "invariants",
-    "lag_distance", "late_effective_lr", "linear_scaling", "regularity_factorial", "regularity_techniques",
-    "rescaling_accuracy", "rotational_equilibrium", "small_lr",
+ALWAYS = (
+    "depth_scan", "equilibrium", "ginsburg_plane", "imbalance_rate", "lr_drop", "outside_span", "public_run",
+    "regularity_edge",
 )  # fmt: skip
 
 
 def figures_under_test():
-    """One parameter a figure, marked with the claims it shows; the dearest to compile only with -m slow."""
+    """One parameter a figure, marked with the claims it shows; a few of each theory always, all with -m slow."""
     found = []
     for name, script in runner.scripts().items():
         marks = [pytest.mark.claim(*script().CLAIMS, kind="figure"), pytest.mark.compiled]
-        found.append(pytest.param(name, marks=[*marks, pytest.mark.slow] if name in DEAREST else marks))
+        found.append(pytest.param(name, marks=marks if name in ALWAYS else [*marks, pytest.mark.slow]))
     return found
 
 
