@@ -125,8 +125,8 @@ class _Pool(Plain):
         return np.empty((len(x), x.shape[1] // (self.down * self.across), x.shape[2]))
 
     @property
-    def _window(self) -> tuple[int, int, int, int]:
-        return self.height, self.width, self.down, self.across
+    def _window(self) -> tuple[int, int, int]:
+        return self.width, self.down, self.across
 
 
 @dataclass(frozen=True)

@@ -154,38 +154,48 @@ def convolve_weights(x: np.ndarray, dy: np.ndarray, height: int, width: int, ker
     return _filters(gradient, dy.shape[2], len(entries)).swapaxes(1, 2)
 
 
-def _mean_pool(x, height, width, down, across, y):
+def _mean_pool(x, width, down, across, y):
     """Means over windows of down x across pixels: x (E, N, C), y (E, N / (down across), C)."""
+    wide, share = width // across, 1.0 / (down * across)
     for e in range(len(x)):
-        y[e] = 0.0
-        for pixel in range(x.shape[1]):
-            line, column = pixel // width, pixel % width
-            to = (line // down) * (width // across) + column // across
+        for to in range(y.shape[1]):
+            corner = (to // wide) * down * width + (to % wide) * across
             for c in range(x.shape[2]):
-                y[e, to, c] += x[e, pixel, c] / (down * across)
+                y[e, to, c] = 0.0
+            for i in range(down):
+                for pixel in range(corner + i * width, corner + i * width + across):
+                    for c in range(x.shape[2]):
+                        y[e, to, c] += x[e, pixel, c]
+            for c in range(x.shape[2]):
+                y[e, to, c] *= share
 
 
-def _mean_pool_back(dy, height, width, down, across, dx):
+def _mean_pool_back(dy, width, down, across, dx):
     """Each pixel gets its share of its window's gradient."""
+    wide, share = width // across, 1.0 / (down * across)
     for e in range(len(dx)):
-        for pixel in range(dx.shape[1]):
-            line, column = pixel // width, pixel % width
-            to = (line // down) * (width // across) + column // across
-            for c in range(dx.shape[2]):
-                dx[e, pixel, c] = dy[e, to, c] / (down * across)
+        for to in range(dy.shape[1]):
+            corner = (to // wide) * down * width + (to % wide) * across
+            for i in range(down):
+                for pixel in range(corner + i * width, corner + i * width + across):
+                    for c in range(dx.shape[2]):
+                        dx[e, pixel, c] = share * dy[e, to, c]
 
 
-def _max_pool(x, height, width, down, across, y, where):
+def _max_pool(x, width, down, across, y, where):
     """Maxima over windows, and the pixel of each (the first among equals; a NaN wins); `where` like y."""
+    wide = width // across
     for e in range(len(x)):
-        where[e] = -1
-        for pixel in range(x.shape[1]):
-            line, column = pixel // width, pixel % width
-            to = (line // down) * (width // across) + column // across
+        for to in range(y.shape[1]):
+            corner = (to // wide) * down * width + (to % wide) * across
             for c in range(x.shape[2]):
-                value = x[e, pixel, c]
-                if where[e, to, c] < 0 or value > y[e, to, c] or np.isnan(value):
-                    y[e, to, c], where[e, to, c] = value, pixel
+                y[e, to, c], where[e, to, c] = x[e, corner, c], corner
+            for i in range(down):
+                for pixel in range(corner + i * width, corner + i * width + across):
+                    for c in range(x.shape[2]):
+                        value = x[e, pixel, c]
+                        if value > y[e, to, c] or np.isnan(value):
+                            y[e, to, c], where[e, to, c] = value, pixel
 
 
 def _max_pool_back(dy, where, dx):
