@@ -28,8 +28,8 @@ clean setting of b), batches of 32. (a) Largest distance, over neurons, between 
 the learning rates that should replay it, median of {traced_seeds} seeds; all weights normalised, lr {traced_lr:g}, wd
 {traced_wd:g} (heavy ball: momentum {momentum:g}, wd {traced_momentum_wd:g}) unless the label says otherwise. (b) Plain
 output layer, {steps} steps, lr divided by 10 half way: accuracy on {held_out_digits} held-out digits less that of decay
-on all layers, the same {net_seeds} seeds for both; bars: 95 % intervals. The replay is that of the hidden layers' decay,
-rescaling is to norm 1 after every step."""
+on all layers, the same {net_seeds} seeds for both; bars: 95 % intervals. The replay is that of the decay of hidden
+layers, rescaling is to norm 1 after every step."""
 
 PARAMS: dict[str, Any] = {
     "widths": [64, 32, 32, 10],
