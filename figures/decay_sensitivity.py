@@ -30,7 +30,7 @@ rescaling to norm 1 per neuron. Left: heavy ball, momentum {momentum:g}, right: 
 
 PARAMS: dict[str, Any] = {
     "widths": [64, 32, 32, 10], "training_digits": 1000, "held_out_digits": 797, "corrupted": 0.2, "momentum": 0.9,
-    "lrs": [0.02, 0.06, 0.2], "adam_lrs": [0.002, 0.006, 0.02], "wds": [0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1],
+    "lrs": [0.02, 0.2], "adam_lrs": [0.002, 0.02], "wds": [0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1],
     "periods": [1, 4, 16, 64, 256], "steps": 800, "net_seeds": 5, "seed": 65,
 }  # fmt: skip
 QUICK = PARAMS | {
@@ -40,8 +40,8 @@ QUICK = PARAMS | {
 
 RULES = ("heavy ball", "Adam")
 LABELS = ("clean labels", "wrong labels")
-COLOURS = (style.BLUE, style.GREEN, style.VERMILION)
-SYMBOLS = "o^s"
+COLOURS = (style.BLUE, style.VERMILION)
+SYMBOLS = "os"
 
 
 @one_thread_a_product
@@ -181,7 +181,7 @@ def _draw(axes: Axes, data: dict[str, np.ndarray], name: str, rule: int, place: 
         for i, lr in enumerate(lrs):
             mean, half = paired_interval(100 * data[name][rule, labels, i])
             colour = COLOURS[i]
-            axes.errorbar(place * 1.06 ** (i - 1), mean, half, color=colour, marker=SYMBOLS[i], markersize=3,
+            axes.errorbar(place * 1.06 ** (i - 0.5), mean, half, color=colour, marker=SYMBOLS[i], markersize=3,
                           markerfacecolor=colour if filled else "white", markeredgewidth=0.7, linewidth=0.8,
                           elinewidth=0.6, label=f"lr {lr:g}, {LABELS[labels]}")  # fmt: skip
     axes.set_xscale("log")
