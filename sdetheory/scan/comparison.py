@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sdetheory.scan.experiments.protocol import Experiment, Outcome, Parameters, Predicted
+from sdetheory.scan import experiments
+from sdetheory.scan.experiments.protocol import Experiment, Parameters, Predicted
+from sdetheory.scan.records import Outcome
 
 FALSE_ALARM = 1e-6  # of each comparison: a true prediction is called different with this probability
 DETECTABLE = 0.1  # "agrees" needs power 0.99 to have seen a relative deviation of this size beyond the margin
@@ -72,15 +74,19 @@ class Beside:
     """What stands beside the measurements of one point: name -> value."""
 
     predicted: dict[str, Any] = field(default_factory=dict)
+    margin: dict[str, float] = field(default_factory=dict)
     ratio: dict[str, Any] = field(default_factory=dict)
     verdict: dict[str, str] = field(default_factory=dict)
 
 
-def beside(experiment: Experiment, parameters: Parameters, outcome: Outcome) -> Beside:
+def beside(experiment: Experiment | str, parameters: Parameters, outcome: Outcome) -> Beside:
     """Predictions, ratios and verdicts of everything that a point measured; lists are compared nowhere."""
     if outcome.diverged is not None or not outcome.measured:
         return Beside()
-    found = experiment.predict(parameters, outcome.measured)
+    what = experiments.find(experiment) if isinstance(experiment, str) else experiment
+    if "record" not in what.parameters:
+        parameters = {name: value for name, value in parameters.items() if name != "record"}
+    found = what.predict(parameters, outcome.measured)
     result = Beside()
     for name, value in outcome.measured.items():
         one = as_predicted(found.get(name))
@@ -93,6 +99,8 @@ def beside(experiment: Experiment, parameters: Parameters, outcome: Outcome) -> 
         )  # fmt: skip
         result.predicted[name], result.ratio[name] = one.value if one else None, said.ratio
         result.verdict[name] = said.verdict
+        if one:
+            result.margin[name] = one.margin
     return result
 
 

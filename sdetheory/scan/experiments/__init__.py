@@ -1,17 +1,18 @@
 """What can be scanned: experiments by name, and a user's own function or experiment by import path."""
 
+import dataclasses
 import importlib
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sdetheory.scan.experiments.protocol import (
-    REQUIRED, Divergence, Experiment, Observable, Outcome, Parameter, Predicted, known,
-)  # fmt: skip
+from sdetheory.scan.experiments.protocol import REQUIRED, Experiment, Observable, Parameter, Predicted, known
+from sdetheory.scan.records import Outcome
 
 __all__ = [
-    "NAMED", "REQUIRED", "Divergence", "Experiment", "Observable", "Outcome", "Parameter", "Predicted", "find",
+    "NAMED", "REQUIRED", "Experiment", "Observable", "Outcome", "Parameter", "Predicted", "find", "run_points",
 ]  # fmt: skip
 
 NAMED = {
@@ -39,6 +40,25 @@ def find(spec: str) -> Experiment:
     from sdetheory.scan.experiments.function import FunctionExperiment
 
     return FunctionExperiment(spec, found)
+
+
+def run_points(name: str, points: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[Outcome]:
+    """Outcomes of points, keeping of each what its parameter `record` names (everything without one)."""
+    experiment = find(name)
+    if "record" in experiment.parameters:
+        return experiment.run(points, seeds)
+    outcomes = experiment.run([{k: v for k, v in one.items() if k != "record"} for one in points], seeds)
+    return [_kept(one, point.get("record")) for one, point in zip(outcomes, points, strict=True)]
+
+
+def _kept(outcome: Outcome, record: Sequence[str] | None) -> Outcome:
+    """The outcome with the observables named."""
+    if record is None or outcome.diverged is not None:
+        return outcome
+    known("the outcome", record, outcome.measured, "observable")
+    measured, errors = ({n: v for n, v in table.items() if n in record}
+                        for table in (outcome.measured, outcome.standard_error))  # fmt: skip
+    return dataclasses.replace(outcome, measured=measured, standard_error=errors)
 
 
 def _object(spec: str) -> Any:

@@ -4,10 +4,17 @@ import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from sdetheory import checks
+from sdetheory.checks import Diverged
 from sdetheory.scan.experiments.protocol import (
-    REQUIRED, Divergence, Observable, Outcome, Parameter, Parameters, Predicted, complete, known,
+    REQUIRED,
+    Observable,
+    Parameter,
+    Parameters,
+    Predicted,
+    complete,
+    known,
 )  # fmt: skip
+from sdetheory.scan.records import Outcome, diverged
 
 _KINDS = {float: "float", int: "integer", str: "text", bool: "boolean", list: "list"}
 
@@ -44,8 +51,8 @@ class FunctionExperiment:
     def _one(self, point: Parameters, seed: int) -> Outcome:
         try:
             values = self.function(**point, **({"seed": seed} if self.seeded else {}))
-        except checks.Diverged as diverged:
-            return Outcome({}, diverged=Divergence(diverged.time, diverged.step, str(diverged)))
+        except Diverged as error:
+            return diverged(error)
         if not isinstance(values, Mapping) or not values:
             raise TypeError(f"{self.name} must return a dict of numbers: it returned {values!r}")
         if self.observables:

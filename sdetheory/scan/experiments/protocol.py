@@ -3,10 +3,10 @@
 import difflib
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from sdetheory import checks
+from sdetheory.scan.records import Outcome
 
 REQUIRED: Any = object()  # the default of a parameter that has none
 Parameters = Mapping[str, Any]
@@ -33,33 +33,12 @@ class Observable(NamedTuple):
     says: str
 
 
-class Divergence(NamedTuple):
-    """When a run left the finite numbers, and what the last finite state looked like."""
-
-    time: float
-    step: int
-    state: str
-
-
 class Predicted(NamedTuple):
     """A predicted value, by which formula, and the relative error it is known to have (0: exact)."""
 
     value: float
     source: str = ""
     margin: float = 0.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one point gave: numbers with standard errors (None: exact or unknown), or how it diverged.
-
-    samples: independent samples behind the standard errors (None: many).
-    """
-
-    measured: Mapping[str, Any]
-    standard_error: Mapping[str, Any] = field(default_factory=dict)
-    samples: int | None = None
-    diverged: Divergence | None = None
 
 
 class Experiment(Protocol):
