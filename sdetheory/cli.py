@@ -183,8 +183,31 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
+# -- scan --------------------------------------------------------------------------------------------------
+
+
+def _scanning(name: str, help: str) -> Command:
+    """A command of `sdetheory.scan.command`, loaded when it is used."""
+
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        from sdetheory.scan import command
+
+        getattr(command, f"{name}_arguments")(parser)
+
+    def run(options: argparse.Namespace) -> int:
+        from sdetheory.scan import command
+
+        return int(getattr(command, name)(options))
+
+    return Command(help, arguments, run)
+
+
 COMMANDS: dict[str, Command] = {
     "predict": Command("evaluate a formula of the theory, or list them all", _predict_arguments, _predict),
+    "scan": _scanning("scan", "run an experiment over a grid of parameters, losing nothing"),
+    "show": _scanning("show", "what a scan has found, predictions beside measurements"),
+    "export": _scanning("export", "write the results of a scan as a table"),
+    "plot": _scanning("plot", "draw the results of a scan"),
 }
 
 if __name__ == "__main__":

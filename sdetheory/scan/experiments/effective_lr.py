@@ -23,7 +23,7 @@ class EffectiveLR:
 
     name = "effective_lr"
     says = "effective learning rate of SGD at equilibrium, scale-invariant loss: depends on lr x weight_decay alone"
-    parameters = {
+    parameters: Mapping[str, Parameter] = {
         "lr": Parameter("float", unit="w^2/loss", says="learning rate", rule="positive"),
         "weight_decay": Parameter("float", unit="loss/w^2", says="weight decay", rule="positive"),
         "batch_noise": Parameter("float", 0.5, "loss", "s, size of the random matrix of a batch", "positive"),
@@ -34,7 +34,7 @@ class EffectiveLR:
         "horizon": Parameter("float", 3.0, "1", "steps averaged over, times lr wd", "positive"),
         "records": Parameter("integer", 32, "1", "times averaged over", 1),
     }
-    observables = {
+    observables: Mapping[str, Observable] = {
         "effective_lr": Observable("1/loss", "lr/|w|^2, the speed of the direction"),
         "gamma": Observable("loss^2", "|w|^4/lr^2"),
         "squared_norm": Observable("w^2", "|w|^2"),
