@@ -8,14 +8,13 @@ import itertools
 import os
 import pathlib
 import socket
-from typing import NoReturn
+from contextlib import AbstractContextManager
+
+from sdetheory.scan.failing import refuse
+from sdetheory.scan.lock import Lock
 
 TEMPORARY = ".tmp"
 _count = itertools.count()
-
-
-class StoreFailed(ValueError):
-    """The store cannot be written or read; what was committed before is intact."""
 
 
 class Disk:
@@ -64,6 +63,10 @@ class Disk:
         """Delete a file."""
         path.unlink(missing_ok=True)
 
+    def lock(self, folder: pathlib.Path, holder: str) -> AbstractContextManager[object]:
+        """The store is ours while the block lasts; `holder`: who to name if it is not."""
+        return Lock(folder, holder)
+
 
 def write_durably(disk: Disk, path: pathlib.Path, data: bytes) -> None:
     """All or nothing, and there to stay: temporary file, fsync, atomic replace, fsync of the folder.
@@ -102,11 +105,3 @@ def _remove_quietly(disk: Disk, path: pathlib.Path) -> None:
         disk.remove(path)
     except OSError:  # a disk that failed to write may fail to delete: the next run sweeps temporary files
         return
-
-
-def refuse(path: pathlib.Path, error: OSError) -> NoReturn:
-    """Say what the disk said, and what to do."""
-    raise StoreFailed(
-        f"cannot write `{path}`: {error.strerror or error} (errno {error.errno}); what was committed is intact: "
-        "give the folder space and write permission, then run the same command again"
-    ) from error

@@ -1,4 +1,4 @@
-"""Chunks in flight: sent within bounds, taken in by their receipts, and after a death narrowed down to the guilty point."""
+"""Chunks in flight: sent within bounds, taken in by receipts, and after a death narrowed down to the guilty point."""
 
 import queue
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a point of a scan is: experiment, exact parameters and seed index, named by a hash that never depends on position.
+"""What a point of a scan is: experiment, exact parameters and seed index, named by a hash that no position enters.
 
 The identity of a point is the SHA-256 of canonical JSON. Hence a grid can be extended, reordered or cut without
 touching what was computed, and the random numbers of a point are a function of what it is, not of when it ran.

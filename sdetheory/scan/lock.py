@@ -16,7 +16,7 @@ import socket
 from types import TracebackType
 from typing import Any
 
-from sdetheory.scan.files import StoreFailed, refuse
+from sdetheory.scan.failing import StoreFailed, refuse
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 

@@ -92,7 +92,8 @@ def _there(name: str) -> bool:
 
 def check_settings(old: Mapping[str, Any], new: Mapping[str, Any], path: pathlib.Path) -> None:
     """Raises SettingsChanged, naming each setting that differs."""
-    differing = [f"{k}={new.get(k)!r} (there: {old.get(k)!r})" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    differing = [f"{name}={new.get(name)!r} (there: {old.get(name)!r})" for name in names]
     if differing:
         raise SettingsChanged(
             f"`{path}` was computed with other settings: {', '.join(differing)}; use the old ones, or another store"

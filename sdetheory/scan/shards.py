@@ -1,4 +1,4 @@
-"""Sealed files: a line with kind, version, SHA-256 and length, then the body; and shards, the sealed records of a chunk.
+"""Sealed files: a line with kind, version, SHA-256 and length, then the body; shards, the sealed records of a chunk.
 
 A file is believed only if sealing its body again gives its very bytes: every flipped, missing or added byte shows.
 """
@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sdetheory.scan.files import StoreFailed
+from sdetheory.scan.failing import StoreFailed
 from sdetheory.scan.records import STATUSES, Record
 
 VERSION = 1

@@ -13,10 +13,11 @@ import collections
 import functools
 import pathlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sdetheory.scan import manifest as manifests
-from sdetheory.scan.files import Disk, StoreFailed
+from sdetheory.scan.failing import StoreFailed
+from sdetheory.scan.files import Disk
 from sdetheory.scan.manifest import Manifest
 from sdetheory.scan.records import OK, Record, read_line
 from sdetheory.scan.shards import SUFFIX, About, Damaged, open_shard, statuses, unseal_json
@@ -74,6 +75,7 @@ class Store:
         self.twins: dict[str, list[Entry]] = collections.defaultdict(list)
         self.codes: dict[str, set[str]] = {}
         self.shards: dict[str, list[str]] = {}
+        self.absent: set[pathlib.Path] = set()
         self.runs = self._runs()
         self.manifest = self._newest_manifest()
         self.settings = None if self.manifest is None else dict(self.manifest.settings)
@@ -170,30 +172,47 @@ class Store:
         self.lost.update(dict.fromkeys(ids, f"its shard is {kind}"))
 
     def _runs(self) -> list[int]:
-        return [int(name) for name in self.disk.names(self.path / "runs") if name.isdigit()]
+        return sorted(int(name) for name in self.disk.names(self.path / "runs") if name.isdigit())
 
     def _newest_manifest(self) -> Manifest | None:
         """The manifest of the last run that has a valid copy; None if there never was one, or none is left."""
-        for run in sorted(self.runs, reverse=True):
-            found = None
-            for copy in manifests.COPIES:
-                file = manifests.folder(self.path, run) / copy
-                try:
-                    found = manifests.unsealed(self.disk.read(file))
-                except FileNotFoundError:
-                    continue
-                except Damaged as damage:
-                    self._problem("damaged", file, str(damage), [])
-            if found is not None:
-                return found
+        newest = None
+        for run in self.runs:
+            copies = [self._manifest(manifests.folder(self.path, run) / copy) for copy in manifests.COPIES]
+            newest = next((one for one in copies if one is not None), newest)
+        return newest
+
+    def _manifest(self, file: pathlib.Path) -> Manifest | None:
+        try:
+            return manifests.unsealed(self.disk.read(file))
+        except FileNotFoundError:
+            self.absent.add(file)
+        except Damaged as damage:
+            self._problem("damaged", file, str(damage), [])
         return None
 
     def _index(self) -> dict[str, list[str]]:
+        """Shard -> ids, as remembered; also says which manifests are gone."""
         file = self.path / "index.json"
         try:
-            return unseal_json("index", self.disk.read(file))
+            index = unseal_json("index", self.disk.read(file))
         except FileNotFoundError:
+            if self.manifest is not None:
+                self._problem("gone", file, "it is rebuilt by the next run", [])
             return {}
         except Damaged as damage:
             self._problem("damaged", file, str(damage), [])
             return {}
+        expected = {manifests.folder(self.path, run) / copy for run in index["runs"] for copy in manifests.COPIES}
+        here = {manifests.folder(self.path, run) for run in self.runs}
+        for file in sorted(expected):
+            if file in self.absent or file.parent not in here:
+                self._problem("gone", file, "the index knew it", [])
+        return index["shards"]
+
+    def index(self) -> dict[str, Any]:
+        """What to remember of this store."""
+        return {"shards": self.shards, "runs": [run for run in self.runs if not self._incomplete(run)]}
+
+    def _incomplete(self, run: int) -> bool:
+        return any(manifests.folder(self.path, run) / copy in self.absent for copy in manifests.COPIES)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sdetheory.scan import comparison, experiments, sources
 from sdetheory.scan import manifest as manifests
-from sdetheory.scan.files import refuse
+from sdetheory.scan.failing import refuse
 from sdetheory.scan.identity import Point, point_seed
 from sdetheory.scan.manifest import CodeChanged
 from sdetheory.scan.records import FAILED, Outcome, Record, record

@@ -10,15 +10,9 @@ from types import TracebackType
 from typing import Any
 
 from sdetheory.scan import manifest as manifests
-from sdetheory.scan.files import (
-    TEMPORARY,
-    Disk,
-    StoreFailed,
-    make_folder_durably,
-    refuse,
-    write_durably,
-)
-from sdetheory.scan.lock import Lock, StoreBusy
+from sdetheory.scan.failing import StoreFailed, refuse
+from sdetheory.scan.files import TEMPORARY, Disk, make_folder_durably, write_durably
+from sdetheory.scan.lock import StoreBusy
 from sdetheory.scan.manifest import COPIES, Manifest
 from sdetheory.scan.records import Record
 from sdetheory.scan.shards import seal_json, shard
@@ -54,7 +48,7 @@ class Writing:
 
     def __enter__(self) -> "Writing":
         self._make()
-        self.lock = Lock(self.path, self._holder())
+        self.lock = self.disk.lock(self.path, self._holder())
         self.lock.__enter__()
         try:
             self._take()
@@ -79,7 +73,7 @@ class Writing:
 
     def write_index(self) -> None:
         """Remember which shards there are."""
-        write_durably(self.disk, self.path / "index.json", seal_json("index", self.store.shards))
+        write_durably(self.disk, self.path / "index.json", seal_json("index", self.store.index()))
 
     # -- taking the store ----------------------------------------------------------------------------------
 
