@@ -2,7 +2,7 @@
 
     from sdetheory import scan
     described = scan.Scan("effective_lr", axes={"lr": scan.log(0.01, 1, 9), "weight_decay": scan.values(0.01, 0.1)})
-    scan.run(described.points(), "results", description=described.to_dict(), serial=True)
+    scan.run(described.points(), "results", description={"toml": described.to_toml()}, serial=True)
     print(scan.table(scan.open_report("results"), "effective_lr"))
 """
 

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,7 @@ def _retry(text: str) -> tuple[str, ...]:
 def _run(described: Any, options: argparse.Namespace, retry: Sequence[str]) -> int:
     """Run what is due; exit status as documented."""
     from sdetheory.scan.failing import StoreFailed
+    from sdetheory.scan.flight import WorkersDie
     from sdetheory.scan.lock import StoreBusy
     from sdetheory.scan.manifest import CodeChanged, SettingsChanged
 
@@ -141,7 +142,7 @@ def _started(described: Any, points: Sequence[Any], options: argparse.Namespace,
     from sdetheory.scan import runner
 
     return runner.run(
-        points, options.store, root_seed=described.root_seed, description=described.to_dict(), retry=retry,
+        points, options.store, root_seed=described.root_seed, description={"toml": described.to_toml()}, retry=retry,
         workers=options.workers, scheduler=options.scheduler, serial=options.serial, fail_fast=options.fail_fast,
         changed=options.changed, tries=options.tries, command=[Path(sys.argv[0]).name, *sys.argv[1:]],
     )  # fmt: skip
@@ -149,7 +150,7 @@ def _started(described: Any, points: Sequence[Any], options: argparse.Namespace,
 
 def _print_summary(summary: Any, store: str, points: Sequence[Any]) -> None:
     from sdetheory.scan.estimate import duration
-    from sdetheory.scan.report import report, troubles
+    from sdetheory.scan.report import report, tables, troubles
     from sdetheory.scan.store import Store
 
     print(f"{summary.computed} points computed in {duration(summary.seconds)}; of {summary.total}: ok {summary.ok}, "
@@ -158,7 +159,7 @@ def _print_summary(summary: Any, store: str, points: Sequence[Any]) -> None:
         kept = Store(store)
         names = {point.id for point in points}
         bad = [r for r in kept.records() if r.id in names and r.status != "ok"]
-        print(troubles(report(bad, _description(kept))))
+        print(troubles(report(bad, tables(kept))))
     if summary.stopped:
         print("interrupted: the same command goes on from here", file=sys.stderr)
     print(f"sdetheory show {store}   sdetheory plot {store}")
@@ -227,15 +228,11 @@ def _opened(path: str) -> Any:
     return store
 
 
-def _description(store: Any) -> Mapping[str, Any]:
-    return (store.manifest.description if store.manifest else None) or {}
-
-
 def _report(path: str) -> tuple[Any, Any]:
-    from sdetheory.scan.report import report
+    from sdetheory.scan.report import report, tables
 
     store = _opened(path)
-    return store, report(store.records(), _description(store))
+    return store, report(store.records(), tables(store))
 
 
 def show_arguments(parser: argparse.ArgumentParser) -> None:
@@ -272,8 +269,9 @@ def show(options: argparse.Namespace) -> int:
 def _missing(store: Any) -> int | None:
     """Points of the description without a record; None where the experiment cannot be loaded here."""
     from sdetheory.scan.description import Scan
+    from sdetheory.scan.report import tables
 
-    if not (described := _description(store)):
+    if not (described := tables(store)):
         return None
     try:
         points = Scan.from_dict(described).points()

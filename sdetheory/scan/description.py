@@ -72,13 +72,14 @@ class Scan:
         """
         grid = axes_module.combinations(self.axes) if self.axes or not self.points_given else iter(())
         found: dict[str, dict[str, Any]] = {}
+        recorded = {"record": list(self.record)} if self.record and "record" in self.what.parameters else {}
         for varied in [*grid, *self.points_given]:
             try:
-                complete = self.what.validate({**self.parameters, **varied})
+                complete = self.what.validate({**self.parameters, **varied, **recorded})
             except ValueError as error:
                 at = ", ".join(f"{name}={value!r}" for name, value in varied.items())
                 raise ValueError(f"{error}{f' (at the point {at})' if at else ''}") from None
-            if self._restricts:
+            if self._restricts and not recorded:
                 complete["record"] = sorted(self.record or ())
             found.setdefault(json.dumps(complete, sort_keys=True), complete)
         return list(found.values())

@@ -1,6 +1,7 @@
 """What a scan would do: how many points, why they are due, how long it would take, how much disk it would need."""
 
 import math
+import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -39,12 +40,12 @@ class Estimate:
         s, n = self.scan, len(self.due)
         axes = " x ".join(f"{name} {len(one.values)}" for name, one in s.axes.items()) or "no axes"
         more = f" + {len(s.points_given)} points" if s.points_given else ""
-        lines = [f"{s.name}: {s.experiment}", f"  {axes}{more}, {len(s.seed_indices)} seeds: {self.total} points"]
+        lines = [f"{s.name}: {s.experiment}", f"  {axes}{more}, {_count(len(s.seed_indices), 'seed')}: {self.total} points"]
         kept = self.total - n
         lines.append(f"  due: {n}" + (f"; {kept} already in {store}" if kept else ""))
         if n:
             wall = START + (self.seconds + n * OVERHEAD) / self.workers
-            lines.append(f"  time: about {duration(wall)} on {self.workers} workers ({self.how})")
+            lines.append(f"  time: about {duration(wall)} on {_count(self.workers, 'worker')} ({self.how})")
             lines.append(f"  disk: about {size(n * self.bytes_a_point)}")
         return "\n".join([*lines, *(f"  {problem}" for problem in self.problems)])
 
@@ -113,11 +114,11 @@ def _seconds(scan: Scan, todo: list[Due], sample: list[Record]) -> tuple[float, 
     costs = [what.cost(_own(one.point)) for one in todo]
     if sample:
         known = [what.cost(_own(record)) for record in sample]
-        spent = math.fsum(record.seconds for record in sample)
-        if None not in costs and None not in known:
-            factor = spent / max(math.fsum(c or 0.0 for c in known), 1e-12)
-            return factor * math.fsum(c or 0.0 for c in costs), f"from {len(sample)} stored points"
-        return len(todo) * spent / len(sample), f"from {len(sample)} stored points"
+        how = f"from {len(sample)} stored points"
+        if None not in costs and None not in known:  # the median: some points had to wait for a compiler
+            factor = statistics.median(r.seconds / max(c or 0.0, 1e-9) for r, c in zip(sample, known, strict=True))
+            return factor * math.fsum(c or 0.0 for c in costs), how
+        return len(todo) * statistics.median(record.seconds for record in sample), how
     if None not in costs:
         return math.fsum(c or 0.0 for c in costs), "by the experiment's own estimate; compiling comes on top once"
     return _pilot(scan, todo)
@@ -153,6 +154,10 @@ def _bytes(todo: list[Due], sample: list[Record], scan: Scan) -> float:
     record = Record(point.id, point.experiment, point.parameters, point.seed, OK, numbers, numbers, numbers, numbers,
                     numbers, words)  # fmt: skip
     return len(record.line()) + 150
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -27,8 +27,8 @@ def _row(one: Record) -> dict[str, Any]:
 
 
 def columns(table: Sequence[dict[str, Any]]) -> list[str]:
-    """Names of all columns, parameters before results."""
-    names = list(dict.fromkeys(name for row in table for name in row))
+    """Names of all columns with a value, parameters before results."""
+    names = list(dict.fromkeys(name for row in table for name, value in row.items() if value is not None))
     rank = {f"{prefix}.": i for i, prefix in enumerate(TABLES, 1)}
     last = {"seed": 0.3, "status": 0.6, "reason": 8, "id": 9, "experiment": -1}
     order = {n: last.get(n, next((r for p, r in rank.items() if n.startswith(p)), 0)) for n in names}

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 
 from sdetheory.scan.experiments.protocol import known
@@ -167,7 +168,8 @@ def draw_map(axes: Axes, found: Report, groups: Sequence[Group], name: str, x: s
         axes.figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     for drawn, texts in labels:
         axes.figure.draw_without_rendering()  # the angles of the labels are those of the final layout
-        axes.clabel(drawn, fmt=texts, fontsize=6, inline_spacing=2)
+        for text in axes.clabel(drawn, fmt=texts, fontsize=6, inline_spacing=2):
+            text.set_path_effects([withStroke(linewidth=2, foreground="white")])
 
 
 def _any(field: np.ndarray) -> bool:

@@ -1,6 +1,7 @@
 """What a store holds, as text: how many points of which kind, groups with predictions beside them, what went wrong."""
 
 import json
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,16 @@ def open_report(path: str) -> Report:
     from sdetheory.scan.store import Store
 
     store = Store(path)
-    return report(store.records(), store.manifest.description if store.manifest else None)
+    return report(store.records(), tables(store))
+
+
+def tables(store: Any) -> dict[str, Any]:
+    """The tables of the description in a store's manifest; empty without one.
+
+    It is kept as TOML text: the order of the axes counts, and canonical JSON sorts its keys.
+    """
+    text = ((store.manifest.description if store.manifest else None) or {}).get("toml", "")
+    return tomllib.loads(text)
 
 
 def _place(value: Any) -> tuple[int, Any]:

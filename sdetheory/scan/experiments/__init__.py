@@ -31,6 +31,10 @@ def find(spec: str) -> Experiment:
     """
     if not isinstance(spec, str):
         raise ValueError(f"`experiment` must be a name or module:function: experiment={spec!r}")
+    if spec.startswith("simulate+"):
+        from sdetheory.scan.experiments.simulate import Simulate
+
+        return Simulate(tuple(_module(name).__name__ for name in spec.split("+")[1:]))
     if ":" not in spec:
         known("scan", [spec], NAMED, "experiment")
         return _object(NAMED[spec])
@@ -64,14 +68,19 @@ def _kept(outcome: Outcome, record: Sequence[str] | None) -> Outcome:
 def _object(spec: str) -> Any:
     """The object at `module:name`, the current folder being on the path."""
     module, _, name = spec.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as missing:
-        if missing.name is None or not f"{module}.".startswith(f"{missing.name}."):
-            raise
-        raise ValueError(f"no module named {module!r} in {os.getcwd()} or on the path: experiment={spec!r}") from None
+    found = _module(module)
     if not hasattr(found, name):
         known(f"module {module}", [name], [one for one in vars(found) if not one.startswith("_")], "object")
     return getattr(found, name)
+
+
+def _module(name: str) -> Any:
+    """The module of this name, the current folder being on the path."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        if missing.name is None or not f"{name}.".startswith(f"{missing.name}."):
+            raise
+        raise ValueError(f"no module named {name!r} in {os.getcwd()} or on the path") from None
