@@ -1,5 +1,6 @@
 """Chunks in flight: sent within bounds, taken in by receipts, and after a death narrowed down to the guilty point."""
 
+import pathlib
 import queue
 from collections.abc import Mapping
 
@@ -44,6 +45,7 @@ class Flight:
                 continue
             chunk = self.flying.pop(key)
             if isinstance(answer, Receipt):
+                self._mark(key).unlink(missing_ok=True)
                 self._receive(chunks, chunk, answer, bar)
             elif isinstance(answer, Died):
                 self._bury(chunks, chunk, key, bar)
@@ -107,13 +109,15 @@ class Flight:
 
     def _begun(self, key: str) -> list[int] | None:
         """Numbers of the points begun alone; None if the chunk had not begun."""
-        file = mark(self.writing.path, self.writing.run, key)
         try:
-            numbers = [int(line) for line in file.read_text().split()]
+            numbers = [int(line) for line in self._mark(key).read_text().split()]
         except FileNotFoundError:
             return None
-        file.unlink()
+        self._mark(key).unlink()
         return numbers
+
+    def _mark(self, key: str) -> pathlib.Path:
+        return mark(self.writing.path, self.writing.run, key)
 
     def _committed(self, one: Due) -> bool:
         entry = self.writing.store.entries.get(one.point.id)

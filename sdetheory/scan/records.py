@@ -72,8 +72,15 @@ class Record:
         if not volatile:
             for name in VOLATILE:
                 del fields[name]
-        text = json.dumps(encoded(fields), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        try:
+            text = _text(fields)
+        except (TypeError, ValueError):  # arrays or non-finite numbers
+            text = _text(encoded(fields))
         return text.encode("ascii") + b"\n"
+
+
+def _text(fields: Any) -> str:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 _FIELDS = frozenset(field.name for field in dataclasses.fields(Record))

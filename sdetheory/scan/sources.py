@@ -21,7 +21,8 @@ OWN = "sdetheory"
 def code_files(modules: Iterable[str]) -> dict[str, pathlib.Path]:
     """Module name -> file of these modules and of all they import, first-party ones only, at any depth.
 
-    An import inside a function counts; names fetched lazily from `sdetheory` count as the module they live in.
+    An import inside a function counts; names fetched lazily from `sdetheory` count as the module they live in, and a
+    package that looks for its modules counts with all of them.
     Raises LookupError for a root module that is not there.
     """
     found: dict[str, pathlib.Path] = {}
@@ -99,6 +100,8 @@ def _imported(name: str, file: pathlib.Path) -> Iterator[str]:
     tree = ast.parse(file.read_bytes())
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     aliases = set()
+    if package == name and any("pkgutil" in _names(node) for node in ast.walk(tree)):  # it finds its modules by itself
+        yield from (f"{name}.{sibling.stem}" for sibling in sorted(file.parent.glob("*.py")) if sibling != file)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -114,6 +117,10 @@ def _imported(name: str, file: pathlib.Path) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
             yield _home(node.attr)
+
+
+def _names(node: ast.AST) -> list[str]:
+    return [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
 
 
 def _with_parents(name: str) -> Iterator[str]:

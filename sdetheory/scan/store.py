@@ -197,7 +197,7 @@ class Store:
         try:
             index = unseal_json("index", self.disk.read(file))
         except FileNotFoundError:
-            if self.manifest is not None:
+            if self.runs:
                 self._problem("gone", file, "it is rebuilt by the next run", [])
             return {}
         except Damaged as damage:

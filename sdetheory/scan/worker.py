@@ -17,7 +17,7 @@ from sdetheory.scan.failing import refuse
 from sdetheory.scan.identity import Point, point_seed
 from sdetheory.scan.manifest import CodeChanged
 from sdetheory.scan.records import FAILED, Outcome, Record, record
-from sdetheory.scan.writing import commit
+from sdetheory.scan.writing import BEGUN, commit
 
 ROOTS = ("sdetheory.scan.comparison",)
 
@@ -47,12 +47,15 @@ class Receipt(NamedTuple):
 
 
 class DiedBefore(RuntimeError):
-    """An earlier process died while it worked on this chunk."""
+    """An earlier process had begun this very chunk, and died before its receipt arrived."""
 
 
 def mark(path: str | pathlib.Path, run: int, key: str) -> pathlib.Path:
-    """The file that says that a chunk has begun; a line for each point begun alone."""
-    return manifests.folder(pathlib.Path(path), run) / f"{key}.begun"
+    """The file that says that a chunk has begun, with a line for each point begun alone; the runner deletes it.
+
+    It stays when the chunk is done: dask repeats a task whose answer was lost with its worker, and finds it here.
+    """
+    return manifests.folder(pathlib.Path(path), run) / f"{key}{BEGUN}"
 
 
 def run_chunk(task: Task) -> Receipt:
@@ -73,7 +76,6 @@ def run_chunk(task: Task) -> Receipt:
         records = _records(task, part, tries)
         names.append(commit(pathlib.Path(task.path), task.run, dict(task.settings), records))
         failures += [_first_line(one) for one in records if one.status == FAILED]
-    started.unlink(missing_ok=True)
     return Receipt(names, time.perf_counter() - began, f"{os.uname().nodename}:{os.getpid()}", failures)
 
 

@@ -6,9 +6,9 @@ thread each, ignore the terminal's interrupt (the runner decides), and die with 
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import queue
-import signal
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
@@ -132,36 +132,44 @@ def _local(workers: int) -> Iterator[Any]:
     settings = {
         "distributed.nanny.pre-spawn-environ": environment | dict.fromkeys(THREADS, 1),
         "distributed.scheduler.allowed-failures": 0,
+        "distributed.scheduler.http.routes": [],
     }
+    before = set(multiprocessing.active_children())
     with dask.config.set(settings), _environment(environment.keys() | set(THREADS)):
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
             preload=["sdetheory.scan.preload"],
         )
+        client = Client(cluster, set_as_default=False)
         try:
-            client = Client(cluster, set_as_default=False)
-            try:
-                yield client
-            finally:
-                _kill(cluster)
-                client.close(timeout=PATIENCE)
+            yield client
         finally:
-            _kill(cluster)
-            cluster.close(timeout=PATIENCE)
+            _end(cluster, client, before)
 
 
-def _kill(cluster: Any) -> None:
-    """End the workers at once: what they committed is on the disk, and nothing else of theirs is wanted."""
+def _end(cluster: Any, client: Any, before: set[Any]) -> None:
+    """End the workers at once: what they committed is on the disk, and nothing else of theirs is wanted.
+
+    Dask gets a moment to say goodbye; it may wait for a worker that was just starting, so it is not relied upon.
+    """
     for nanny in list(cluster.workers.values()):
         nanny.auto_restart = False
-        if nanny.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(nanny.pid, signal.SIGKILL)
+    _kill(before)
+    for close in (client.close, cluster.close):
+        with contextlib.suppress(TimeoutError, OSError):
+            close(timeout=PATIENCE)
+    cluster.shutdown_on_close = False  # not once more when the interpreter ends
+    _kill(before)
+
+
+def _kill(before: set[Any]) -> None:
+    for child in set(multiprocessing.active_children()) - before:
+        child.kill()
 
 
 @contextlib.contextmanager

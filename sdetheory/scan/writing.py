@@ -18,6 +18,7 @@ from sdetheory.scan.records import Record
 from sdetheory.scan.shards import seal_json, shard
 from sdetheory.scan.store import Store
 
+BEGUN = ".begun"  # marks of chunks that have begun
 _PARTS = ("runs", "shards", "quarantine")
 _KNOWN = {*_PARTS, "lock", "lease", "index.json"}
 
@@ -128,7 +129,7 @@ class Writing:
         runs = [manifests.folder(self.path, run) for run in self.store.runs]
         for folder in (self.path, *shards, *runs):
             for name in self.disk.names(folder):
-                if name.endswith(TEMPORARY):
+                if name.endswith((TEMPORARY, BEGUN)):
                     self._carry_out(self.disk.remove, folder / name)
 
     def _quarantine(self, file: pathlib.Path) -> str:
