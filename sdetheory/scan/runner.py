@@ -7,6 +7,7 @@ import collections
 import contextlib
 import dataclasses
 import os
+import pathlib
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -89,7 +90,7 @@ def run(
     checks.integer("root_seed", root_seed, 0)
     if workers is not None:
         checks.integer("workers", workers, 1)
-    path = store.path if isinstance(store, Store) else store
+    path = store.path if isinstance(store, Store) else pathlib.Path(store)
     names = sorted({point.experiment for point in points})
     fixed = plain({**(settings or {}), "root_seed": root_seed}, "settings")
     parts = {name: code(name) for name in names}

@@ -21,9 +21,11 @@ class Damaged(ValueError):
 
 
 def seal(kind: str, body: bytes, version: int = VERSION) -> bytes:
-    """The body under a line that vouches for it."""
-    digest = hashlib.sha256(body).hexdigest()
-    return f"sdetheory {kind} {version} {digest} {len(body)}\n".encode() + body
+    """The body under a line that vouches for it, and for its own words."""
+    words = f"sdetheory {kind} {version}".encode()
+    total = hashlib.sha256(words)
+    total.update(body)
+    return b"%s %s %d\n%s" % (words, total.hexdigest().encode(), len(body), body)
 
 
 def unseal(kind: str, data: bytes) -> bytes:

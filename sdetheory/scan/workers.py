@@ -11,6 +11,7 @@ import os
 import queue
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError
 from typing import Any, Protocol
 
 from sdetheory.scan.worker import DiedBefore, Task, run_chunk
@@ -84,12 +85,12 @@ def _answer(future: Any) -> Any:
     """The receipt, or the exception that says why there is none."""
     from distributed.scheduler import KilledWorker
 
-    if future.status == "cancelled":
-        return Died("cancelled")
-    error = future.exception()
-    if isinstance(error, KilledWorker | DiedBefore):
-        return Died(str(error))
-    return future.result() if error is None else error
+    try:
+        return future.result()
+    except (KilledWorker, DiedBefore, CancelledError) as death:
+        return Died(str(death))
+    except Exception as error:  # whatever it is: the runner raises it, a callback cannot
+        return error
 
 
 @contextlib.contextmanager
