@@ -224,6 +224,9 @@ def _opened(path: str) -> Any:
         raise ValueError(f"no store {path!r}: `sdetheory scan FILE.toml --store {path}` makes one")
     store = Store(path)
     if store.manifest is None and not store.entries:
+        if store.problems:
+            more = f", and {len(store.problems) - 1} more" if len(store.problems) > 1 else ""
+            raise ValueError(f"nothing in {path!r} can be read: {store.problems[0]}{more}")
         raise ValueError(f"{path!r} is not a store: `sdetheory scan FILE.toml --store DIR` makes one")
     return store
 

@@ -40,7 +40,8 @@ class Estimate:
         s, n = self.scan, len(self.due)
         axes = " x ".join(f"{name} {len(one.values)}" for name, one in s.axes.items()) or "no axes"
         more = f" + {len(s.points_given)} points" if s.points_given else ""
-        lines = [f"{s.name}: {s.experiment}", f"  {axes}{more}, {_count(len(s.seed_indices), 'seed')}: {self.total} points"]
+        seeds = _count(len(s.seed_indices), "seed")
+        lines = [f"{s.name}: {s.experiment}", f"  {axes}{more}, {seeds}: {self.total} points"]
         kept = self.total - n
         lines.append(f"  due: {n}" + (f"; {kept} already in {store}" if kept else ""))
         if n:
@@ -126,10 +127,13 @@ def _seconds(scan: Scan, todo: list[Due], sample: list[Record]) -> tuple[float, 
 
 def _pilot(scan: Scan, todo: list[Due]) -> tuple[float, str]:
     """Run points from the middle of what is due until PILOT seconds are over, and keep nothing."""
-    middle = todo[len(todo) // 2 :]
+    middle = todo[len(todo) // 2 :][:20]
     began, n = time.perf_counter(), 0
-    for one in middle[:20]:
+    for number, one in enumerate(middle[:1] + middle):
         experiments.run_points(scan.experiment, [one.point.parameters], [point_seed(scan.root_seed, one.point.id)])
+        if number == 0:  # it had to compile
+            began = time.perf_counter()
+            continue
         n += 1
         if time.perf_counter() - began > PILOT:
             break

@@ -36,11 +36,14 @@ def columns(table: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def write(found: Report, path: str | Path, kind: str) -> Path:
-    """Write the table; ValueError for an unknown kind or a package that is not installed."""
+    """Write the table; ValueError for a package that is not installed, a file that cannot be written."""
     path = Path(path)
     if not found.groups:
         raise ValueError("the store has no records to export")
-    WRITERS[kind](found, path)
+    try:
+        WRITERS[kind](found, path)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
     return path
 
 

@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import LogFormatterSciNotation, LogLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from sdetheory.scan.experiments.protocol import known
 from sdetheory.scan.groups import Found, Group
@@ -48,7 +48,10 @@ def plot(found: Report, path: str | Path, *, observable: str | None = None, x: s
             draw_map(axes, found, groups, name, x, y)
         else:
             draw_curves(axes, found, groups, name, x, y)
-        figure.savefig(path, metadata=_no_date(path))
+        try:
+            figure.savefig(path, metadata=_no_date(path))
+        except OSError as error:
+            raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
     return path
 
 
@@ -147,6 +150,7 @@ def draw_map(axes: Axes, found: Report, groups: Sequence[Group], name: str, x: s
     axes.set(xscale=scales[0], yscale=scales[1], xlabel=_label(found, x), ylabel=_label(found, y))
     axes.set_xlim(edges[0][0], edges[0][-1])
     axes.set_ylim(edges[1][0], edges[1][-1])
+    _few_ticks(axes)
     levels = np.geomspace(low, high, 7)[1:-1] if logarithmic else np.linspace(low, high, 7)[1:-1]
     handles, labels = [], []
     if min(values.shape) > 1 and high > low:
@@ -188,7 +192,7 @@ def _contours(
     full = np.array([np.interp(_scaled(fine[1], scales[1]), _scaled(where[1], scales[1]), col) for col in half.T]).T
     at = np.log(levels) if logarithmic else levels
     drawn = axes.contour(*fine, np.ma.masked_invalid(full), levels=at, **look)
-    return drawn, {a: f"{v:.2g}" for a, v in zip(at, levels, strict=True)}
+    return drawn, {a: f"{float(f'{v:.2g}'):g}" for a, v in zip(at, levels, strict=True)}
 
 
 def _scaled(x: np.ndarray, scale: str) -> np.ndarray:
@@ -269,6 +273,7 @@ def _few_ticks(axes: Axes) -> None:
     """On a logarithmic axis of less than a decade or so, label 1, 2 and 5 too."""
     for axis in (axes.xaxis, axes.yaxis):
         low, high = sorted(axis.get_view_interval())
-        if axis.get_scale() == "log" and low > 0 and high / low < 30:
+        if axis.get_scale() == "log" and low > 0 and high / low < 40:
             axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(3, 1)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())

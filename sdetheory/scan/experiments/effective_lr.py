@@ -63,7 +63,7 @@ class EffectiveLR:
         ts = np.unique(np.rint(first + (last - first) * np.arange(1, p["records"] + 1) / p["records"]))
         observe = {
             "effective_lr": st.observers.EffectiveLR(p["lr"]), "gamma": st.observers.Gamma(p["lr"]),
-            "squared_norm": st.observers.SquaredNorm(), "squared_gradient": st.observers.SquaredGradient(model),
+            "squared_gradient": st.observers.SquaredGradient(model), "squared_norm": st.observers.SquaredNorm(),
         }  # fmt: skip
         start = np.full(p["d"], p["d"] ** -0.5)
         try:

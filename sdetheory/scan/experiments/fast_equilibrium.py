@@ -84,7 +84,7 @@ class FastEquilibrium:
             seeds=[first + 3 * n], record_every=p["fitting_steps"], threads=1,
         )  # fmt: skip
         fitted = _with_norms(net, np.repeat(fit.final, n, axis=0), random)
-        stops = np.unique(np.rint(TIMES[TIMES <= p["horizon"]] / p["product"]))
+        stops = np.unique(np.maximum(1, np.rint(TIMES[TIMES <= p["horizon"]] / p["product"])))
         starts = np.concatenate([random, fitted, p["stretch"] * stretched])
         labels, gammas, traces = [], [], []
         for record in networks.train_in_pieces(
