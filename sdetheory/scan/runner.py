@@ -111,7 +111,8 @@ def run(
                 opened(workers, scheduler, serial) as pool,
             ):
                 flight.go(chunks, pool, signals, bar)
-        counts = collections.Counter(writing.store.statuses.get(one, "missing") for one in {p.id for p in points})
+        statuses = writing.store.statuses
+        counts = collections.Counter(statuses.get(one, "missing") for one in {point.id for point in points})
     return Summary(
         total=counts.total(),
         computed=flight.computed,

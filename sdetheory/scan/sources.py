@@ -16,12 +16,14 @@ from collections.abc import Iterable, Iterator
 import sdetheory
 
 OWN = "sdetheory"
+_TELLING = (ast.Import, ast.ImportFrom, ast.Attribute)
+_COUNTING = ("experiments", "comparison", "identity", "records")  # parts of this package that a number depends on
 
 
 def code_files(modules: Iterable[str]) -> dict[str, pathlib.Path]:
     """Module name -> file of these modules and of all they import, first-party ones only, at any depth.
 
-    An import inside a function counts; names fetched lazily from `sdetheory` count as the module they live in, and a
+    The machinery of scans does not count.  An import inside a function counts; names fetched lazily from `sdetheory` count as the module they live in, and a
     package that looks for its modules counts with all of them.
     Raises LookupError for a root module that is not there.
     """
@@ -32,7 +34,7 @@ def code_files(modules: Iterable[str]) -> dict[str, pathlib.Path]:
             raise LookupError(f"no source file for module {name!r}")
     while queue:
         name = queue.pop()
-        file = None if name in found else _file(name)
+        file = None if name in found or _machinery(name) else _file(name)
         if file is not None:
             found[name] = file
             queue += [module for module in _imported(name, file) if module not in found]
@@ -61,6 +63,14 @@ def differences(old: dict[str, str] | None, new: dict[str, str]) -> str:
         "removed": [name for name in old if name not in new],
     }
     return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names) or "nothing"
+
+
+def _machinery(name: str) -> bool:
+    """What runs and keeps scans, whatever they are; it moves numbers but makes none."""
+    top, part, *rest = [*name.split("."), ""][:4]
+    if top != OWN or part != "scan":
+        return (top, part) == (OWN, "cli")
+    return rest in ([""], ["experiments", ""]) or rest[0] not in _COUNTING
 
 
 def _file(name: str) -> pathlib.Path | None:
@@ -100,9 +110,10 @@ def _imported(name: str, file: pathlib.Path) -> Iterator[str]:
     tree = ast.parse(file.read_bytes())
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     aliases = set()
-    if package == name and any("pkgutil" in _names(node) for node in ast.walk(tree)):  # it finds its modules by itself
+    nodes = [node for node in ast.walk(tree) if isinstance(node, _TELLING)]
+    if package == name and any("pkgutil" in _names(node) for node in nodes):  # it finds its modules by itself
         yield from (f"{name}.{sibling.stem}" for sibling in sorted(file.parent.glob("*.py")) if sibling != file)
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _with_parents(alias.name)
@@ -114,7 +125,7 @@ def _imported(name: str, file: pathlib.Path) -> Iterator[str]:
             )  # fmt: skip
             yield from _with_parents(base)
             yield from (_home(alias.name) if base == OWN else f"{base}.{alias.name}" for alias in node.names)
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
             yield _home(node.attr)
 
