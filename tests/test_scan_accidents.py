@@ -412,3 +412,32 @@ def test_kill_9_of_workers_and_of_the_run_at_random_instants(tmp_path):
             committed = set()
     assert program(where, points=call, workers=2).wait(timeout=100) == 0
     check_killed(where, clean)
+
+
+JOBS = """
+import sys
+sys.path[:0] = sys.argv[2:]
+from dask_jobqueue.local import LocalCluster
+from scan_program import points
+from sdetheory.scan.runner import run
+
+if __name__ == "__main__":
+    with LocalCluster(cores=1, memory="1GB", processes=1, scheduler_options={"dashboard_address": ":0"}) as cluster:
+        cluster.scale(jobs=2)
+        print(run(points(24), sys.argv[1], scheduler=cluster.scheduler_address, progress=False))
+"""
+
+
+@pytest.mark.slow
+def test_a_job_queue_takes_the_same_scan(tmp_path):
+    """dask-jobqueue with its local stand-in for a queueing system: jobs are scripts, workers come and are found."""
+    pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed (extra: cluster)")
+    script, paths = tmp_path / "jobs.py", [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[1])]
+    script.write_text(JOBS)
+    out = subprocess.run(
+        [sys.executable, script, tmp_path / "store", *paths],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True, text=True, timeout=200, cwd=tmp_path,
+    )  # fmt: skip
+    assert out.returncode == 0 and "ok=24" in out.stdout, (out.stdout, out.stderr)
+    assert Store(tmp_path / "store").table() == reference(tmp_path / "clean", points(24))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import sdetheory
+
 from .work import value
 
 Values = dict[int, Any]
@@ -21,6 +23,8 @@ class Tool(NamedTuple):
     @property
     def version(self) -> str | None:
         """Installed version, or None."""
+        if self.package == "sdetheory":
+            return sdetheory.__version__
         try:
             return importlib.metadata.version(self.package)
         except importlib.metadata.PackageNotFoundError:
@@ -105,6 +109,6 @@ TOOLS: Mapping[str, Tool] = MappingProxyType({
     "xyzpy Crop": Tool("xyzpy", xyzpy_crop, ".xyz-scan/results/*"),
     "xyzpy Harvester": Tool("xyzpy", xyzpy_harvester, "data.h5"),
     "psweep": Tool("psweep", psweep_run, "calc/database.pk"),
-    "joblib.Memory": Tool("joblib", joblib_memory, "joblib/**/output.pkl"),
-    "joblib.Memory, 2 jobs": Tool("joblib", joblib_two, "joblib/**/output.pkl"),
+    "joblib.Memory": Tool("joblib", joblib_memory, "**/output.pkl"),
+    "joblib.Memory, 2 jobs": Tool("joblib", joblib_two, "**/output.pkl"),
 })  # fmt: skip

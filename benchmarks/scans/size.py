@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 from sdetheory.scan import Outcome
@@ -19,8 +20,7 @@ class _Instant:
     """An experiment that takes no time: what is measured is the scan around it."""
 
     name, says = WHAT, "two numbers"
-    parameters: dict[str, Any] = {}
-    observables: dict[str, Any] = {}
+    parameters = observables = MappingProxyType({})
 
     def validate(self, parameters: dict[str, Any]) -> dict[str, Any]:
         return parameters

@@ -100,7 +100,7 @@ class Flight:
         rest = [one for one in chunk.due if not self._committed(one)]
         if begun is None:
             self._count_unexplained()
-        elif chunk.alone and begun:
+        elif begun:
             guilty = chunk.due[begun[-1]]
             if guilty in rest and self._dead_for_good(guilty, bar):
                 rest.remove(guilty)
@@ -108,7 +108,7 @@ class Flight:
         chunks.put_back(chunk._replace(due=tuple(rest), alone=chunk.alone or begun is not None))
 
     def _begun(self, key: str) -> list[int] | None:
-        """Numbers of the points begun alone; None if the chunk had not begun."""
+        """Numbers of the points begun one by one; None if the chunk had not begun."""
         try:
             numbers = [int(line) for line in self._mark(key).read_text().split()]
         except FileNotFoundError:
@@ -134,7 +134,7 @@ class Flight:
         deaths = self.deaths[point.id] = self.deaths.get(point.id, 0) + 1
         if deaths < self.tries:
             return False
-        message = f"the worker process died {deaths} times of this point alone (crash, out of memory, or killed)"
+        message = f"the worker process died {deaths} times in this point (crash, out of memory, or killed)"
         reason = {"kind": "WorkerDied", "message": message, "traceback": ""}
         what = (point.id, point.experiment, point.parameters, point.seed)
         code, tries = self.codes[point.experiment], guilty.tries + deaths

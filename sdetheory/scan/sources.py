@@ -23,8 +23,8 @@ _COUNTING = ("experiments", "comparison", "identity", "records")  # parts of thi
 def code_files(modules: Iterable[str]) -> dict[str, pathlib.Path]:
     """Module name -> file of these modules and of all they import, first-party ones only, at any depth.
 
-    The machinery of scans does not count.  An import inside a function counts; names fetched lazily from `sdetheory` count as the module they live in, and a
-    package that looks for its modules counts with all of them.
+    The machinery of scans does not count. An import inside a function does; names fetched lazily from `sdetheory` count
+    as the module they live in, and a package that looks for its modules counts with all of them.
     Raises LookupError for a root module that is not there.
     """
     found: dict[str, pathlib.Path] = {}
