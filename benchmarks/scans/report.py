@@ -71,6 +71,7 @@ def _size(found: dict[str, Any]) -> list[str]:
         f"  nothing to do: {run['again']:.2f} s; memory {run['peak_mb'] - run['before_mb']:.0f} MB in the runner, "
         f"{opened['open_mb']:.0f} MB in a reader",
         f"  chunks of a second on two workers: {found['efficiency']['efficiency']:.3f} of ideal, "
+        f"in points {found['efficiency']['busy']:.3f} of the time, "
         f"{found['efficiency']['against_one']:.3f} of twice one worker",
         "a million points on paper: "
         + ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in planned.items()),

@@ -31,6 +31,6 @@ class Progress:
         """Say what failed; after the first ten only that there is more."""
         for line in lines[: max(0, SHOWN - self.said)]:
             self.bar.write(f"failed: {line}", file=sys.stderr)
-        if self.said < SHOWN <= self.said + len(lines) - 1:
+        if self.said <= SHOWN < self.said + len(lines):
             self.bar.write("further failures are only recorded: sdetheory show lists them", file=sys.stderr)
         self.said += len(lines)

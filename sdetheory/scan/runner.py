@@ -21,7 +21,7 @@ from sdetheory.scan.flight import Flight
 from sdetheory.scan.identity import Point, plain
 from sdetheory.scan.manifest import CHANGED
 from sdetheory.scan.progress import Progress
-from sdetheory.scan.records import STATUSES
+from sdetheory.scan.records import DIVERGED, FAILED, STATUSES
 from sdetheory.scan.signals import Signals, Stopped
 from sdetheory.scan.store import Store
 from sdetheory.scan.worker import code
@@ -86,6 +86,8 @@ def run(
     began = time.perf_counter()
     points = list(points)
     checks.choice("changed", changed, CHANGED)
+    for status in retry:
+        checks.choice("retry", status, (FAILED, DIVERGED))
     checks.integer("tries", tries, 1)
     checks.integer("root_seed", root_seed, 0)
     if workers is not None:
