@@ -387,6 +387,20 @@ def test_workers_end_with_the_run(tmp_path, number, status):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("delay", [1.0, 2.0, 3.0])
+def test_a_signal_while_workers_start_is_heard_at_once(tmp_path, delay):
+    """Before Python has loaded the package a signal kills it the ordinary way (-15)."""
+    pytest.importorskip("distributed")
+    process = program(tmp_path / "store", points={"count": 4000, "wait": 0.05}, workers=2)
+    time.sleep(delay)
+    process.terminate()
+    began = time.monotonic()
+    process.communicate(timeout=30)
+    assert process.returncode in (143, -15) and time.monotonic() - began < 5, (process.returncode, delay)
+    wait_for(lambda: not session(process.pid), patience=5)
+
+
+@pytest.mark.slow
 def test_kill_9_of_workers_and_of_the_run_at_random_instants(tmp_path):
     """Kills of the runner (which takes its workers along) and of single workers; SCAN_KILLS sets how many."""
     pytest.importorskip("distributed")

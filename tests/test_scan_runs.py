@@ -182,3 +182,21 @@ def test_importing_scans_loads_neither_dask_nor_the_compiler():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]", out.stdout
+
+
+def test_a_point_whose_result_depends_on_something_else_is_found(tmp_path):
+    """Twins (as after two runs on a disk whose locks do not work) count once; if they differ, that is told."""
+    code = {"e": {"m": "0"}}
+    one, other = Point("e", {"x": 1.0}), Point("e", {"x": 2.0})
+
+    def records(shift):
+        same = {"code": sources.digest(code["e"]), "seconds": shift}
+        return [Record(one.id, "e", one.parameters, 0, OK, {"y": 1.0}, **same),
+                Record(other.id, "e", other.parameters, 0, OK, {"y": 2.0 + shift}, **same)]  # fmt: skip
+
+    with Writing(tmp_path, settings={}, code=code) as writing:
+        writing.commit(records(0.0))
+        writing.commit(records(1.0))
+    store = Store(tmp_path)
+    assert len(list(store.records())) == 2 and set(store.twins) == {one.id, other.id}
+    assert store.conflicts() == [other.id]

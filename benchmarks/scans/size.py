@@ -97,9 +97,7 @@ def _efficiency(folder: str, count: int) -> dict[str, float]:
 
     busy: the share of two workers' time that was spent in points, which a busy machine does not spoil.
     """
-    from sdetheory.scan import runner, workers
-
-    from sdetheory.scan import Store
+    from sdetheory.scan import Store, runner, workers
 
     found = {}
     for number in (1, 2):

@@ -97,7 +97,7 @@ def run(
     fixed = plain({**(settings or {}), "root_seed": root_seed}, "settings")
     parts = {name: code(name) for name in names}
     with (
-        Signals(at_once=serial) as signals,
+        Signals() as signals,
         Writing(
             path, settings=fixed, code=parts, description=description, changed=changed, command=command or sys.argv
         ) as writing,
@@ -105,13 +105,15 @@ def run(
         todo = due(points, writing.store, retry)
         codes = {name: sources.digest(part) for name, part in parts.items()}
         flight = Flight(writing, codes, _search(), tries, fail_fast)
-        if todo:
+        if todo and signals.received is None:
             chunks = Chunks(todo, batch=_batch, cost=_cost)
+            signals.at_once = True  # workers may take seconds to start
             with (
                 contextlib.suppress(Stopped),
                 Progress(len(points), len(points) - len(todo), progress) as bar,
                 opened(workers, scheduler, serial) as pool,
             ):
+                signals.at_once = serial
                 flight.go(chunks, pool, signals, bar)
         statuses = writing.store.statuses
         counts = collections.Counter(statuses.get(one, "missing") for one in {point.id for point in points})

@@ -22,9 +22,9 @@ class Signals:
     where Python has no signals, nothing is caught.
     """
 
-    def __init__(self, at_once: bool = False) -> None:
+    def __init__(self) -> None:
         self.received: int | None = None
-        self.at_once = at_once
+        self.at_once = False
 
     def __enter__(self) -> "Signals":
         self.before = {}

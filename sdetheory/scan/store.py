@@ -115,6 +115,14 @@ class Store:
         """All records as lines of JSON: the same bytes whatever the order, chunks, workers and interruptions."""
         return b"".join(record.line(volatile=False) for record in self.records())
 
+    def conflicts(self) -> list[str]:
+        """Points computed twice with different results: they depend on something besides their identity."""
+        lines = {name: {self._entry_line(entry) for entry in twins} for name, twins in self.twins.items()}
+        return [name for name, different in lines.items() if len(different) > 1]
+
+    def _entry_line(self, entry: Entry) -> bytes:
+        return read_line(self._lines(entry.shard)[entry.line]).line(volatile=False)
+
     def _read_lines(self, shard: str) -> list[bytes]:
         return open_shard(shard, self.disk.read(self.file(shard)))[1].split(b"\n")
 

@@ -2,6 +2,15 @@
 
 All three take tasks and put (key, receipt or exception) into a queue. Local processes are spawned, have one numba
 thread each, ignore the terminal's interrupt (the runner decides), and die with the runner, however it dies.
+
+On a cluster, start the scheduler with dask-jobqueue (extra `cluster`) and give its address to the same scan:
+
+    cluster = dask_jobqueue.SLURMCluster(cores=1, processes=1, memory="4GB",
+                                         job_script_prologue=["export NUMBA_NUM_THREADS=1"])
+    cluster.scale(jobs=100)
+    run(points, store, scheduler=cluster.scheduler_address)       # or: sdetheory scan FILE.toml --scheduler ADDRESS
+
+Its workers need the package, the experiment's modules under the same path, and the store's folder on a shared disk.
 """
 
 import contextlib
@@ -106,8 +115,12 @@ def opened(workers: int | None, scheduler: str | None, serial: bool) -> Iterator
         with _client(scheduler) as client:
             yield Dask(client)
     else:
-        with _local(workers or len(os.sched_getaffinity(0))) as client:
+        with _local(workers or _processors()) as client:
             yield Dask(client)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
@@ -136,18 +149,19 @@ def _local(workers: int) -> Iterator[Any]:
         "distributed.scheduler.http.routes": [],
     }
     before = set(multiprocessing.active_children())
+    cluster = client = None
     with dask.config.set(settings), _environment(environment.keys() | set(THREADS)):
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-            preload=["sdetheory.scan.preload"],
-        )
-        client = Client(cluster, set_as_default=False)
         try:
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+                preload=["sdetheory.scan.preload"],
+            )
+            client = Client(cluster, set_as_default=False)
             yield client
         finally:
             _end(cluster, client, before)
@@ -156,15 +170,20 @@ def _local(workers: int) -> Iterator[Any]:
 def _end(cluster: Any, client: Any, before: set[Any]) -> None:
     """End the workers at once: what they committed is on the disk, and nothing else of theirs is wanted.
 
-    Dask gets a moment to say goodbye; it may wait for a worker that was just starting, so it is not relied upon.
+    Dask gets a moment to say goodbye; it may wait for a worker that was just starting, so it is not relied upon. Either
+    is None if a signal came before it was made.
     """
-    for nanny in list(cluster.workers.values()):
+    from distributed import SpecCluster
+
+    for nanny in list(cluster.workers.values()) if cluster else ():
         nanny.auto_restart = False
     _kill(before)
-    for close in (client.close, cluster.close):
-        with contextlib.suppress(TimeoutError, OSError):
-            close(timeout=PATIENCE)
-    cluster.shutdown_on_close = False  # not once more when the interpreter ends
+    for one in (client, cluster):
+        if one is not None:
+            with contextlib.suppress(TimeoutError, OSError):
+                one.close(timeout=PATIENCE)
+    for one in list(SpecCluster._instances) if cluster is None else [cluster]:
+        one.shutdown_on_close = False  # not once more when the interpreter ends
     _kill(before)
 
 
