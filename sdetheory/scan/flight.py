@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from sdetheory.scan.chunks import Chunk, Chunks
 from sdetheory.scan.due import Due
+from sdetheory.scan.failing import StoreFailed
 from sdetheory.scan.progress import Progress
 from sdetheory.scan.records import FAILED, OK, Record
+from sdetheory.scan.shards import Damaged
 from sdetheory.scan.signals import Signals
 from sdetheory.scan.worker import Receipt, Task, mark
 from sdetheory.scan.workers import Died, Workers
@@ -76,12 +78,25 @@ class Flight:
 
     def _receive(self, chunks: Chunks, chunk: Chunk, receipt: Receipt, bar: Progress) -> None:
         for name in receipt.shards:
-            self.writing.store.admit(name)
+            self._admit(name)
         if not chunk.alone:
             chunks.learn(chunk, receipt.seconds)
         self.unexplained = 0
         self._done(len(chunk.due), bar)
         self._failures(receipt.failures, bar)
+
+    def _admit(self, name: str) -> None:
+        """Believe a receipt only after reading what it is for."""
+        store = self.writing.store
+        try:
+            if name not in store.shards:  # a death nearby may have made us look before
+                store.admit(name)
+        except FileNotFoundError:
+            raise StoreFailed(
+                f"a worker committed `{store.file(name)}`, which is not here: a store must be on a disk that all share"
+            ) from None
+        except Damaged as damage:
+            raise StoreFailed(f"`{store.file(name)}` is not what was just written: {damage}") from damage
 
     def _done(self, points: int, bar: Progress) -> None:
         self.computed += points

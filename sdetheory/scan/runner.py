@@ -136,5 +136,8 @@ def _cost(point: Point) -> float:
 
 
 def _search() -> list[str]:
-    """Where a worker elsewhere finds the caller's modules."""
-    return [os.path.abspath(one or os.getcwd()) for one in sys.path if not one.endswith(".zip")]
+    """Where a worker elsewhere finds the caller's modules; what is installed it has to have itself."""
+    own = [pathlib.Path(one).resolve() for one in sys.path if not one.endswith(".zip")]
+    installed = [pathlib.Path(prefix).resolve() / "lib" for prefix in (sys.prefix, sys.base_prefix)]
+    mine = [one for one in own if "site-packages" not in one.parts]
+    return [str(one) for one in mine if not any(one.is_relative_to(folder) for folder in installed)]
