@@ -19,8 +19,8 @@ SGD = {"model": "Rayleigh", "a": "0:0.2", "noise": "GOEBatch", "s": 0.5, "d": 16
 SMALL = {
     "effective_lr": [{"lr": 0.1, "weight_decay": 0.2}, {"lr": 0.4, "weight_decay": 0.05}],
     "imbalance_half_life": [{"depth": 2, "noise": 0.4}, {"depth": 3, "noise": 0.4, "paths": 64}],
-    "fast_equilibrium": [{"product": 0.05, "nets": 16, "hidden": 4, "fitting_steps": 50, "level": 0.05},
-                         {"product": 0.02, "nets": 16, "hidden": 4, "fitting_steps": 50, "level": 0.05}],
+    "fast_equilibrium": [{"product": 0.05, "nets": 16, "hidden": 4, "fitting_steps": 50},
+                         {"product": 0.02, "nets": 16, "hidden": 4, "fitting_steps": 50, "start_norm": 2}],
     "simulate": [SGD | {"lr": 0.1, "weight_decay": 0.2, "time": 200}, SGD | {"lr": 0.2, "time": 100, "after": 50}],
     "scan_functions:wave": [{"x": 1}, {"x": 2}],
 }  # fmt: skip
@@ -116,8 +116,9 @@ def test_a_divergence_says_when_and_what_the_last_finite_state_was():
 
 @pytest.mark.compiled
 def test_functions_of_states_are_measured_too():
-    known = {"model": "deep_linear", "depth": 3, "width": 2, "dynamics": "GradientFlow", "integrator": "RK4", "dt": 0.02,
-             "time": 1, "paths": 1, "start": "random", "record": ["frobenius_imbalance", "layer_imbalance", "sharpness"]}  # fmt: skip
+    known = {"model": "deep_linear", "depth": 3, "width": 2, "dynamics": "GradientFlow", "integrator": "RK4",
+             "dt": 0.01, "time": 1, "paths": 1, "start": "random",
+             "record": ["frobenius_imbalance", "layer_imbalance", "sharpness"]}  # fmt: skip
     now, later = (SIMULATE.validate(known | {"weight_decay": wd}) for wd in (0.0, 0.3))
     first, second = (SIMULATE.run([one], [4])[0].measured for one in (now, later))
     assert np.shape(first["frobenius_imbalance"]) == (2,) and first["sharpness"] > 0

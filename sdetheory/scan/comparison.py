@@ -60,13 +60,12 @@ def compare(
 @lru_cache(maxsize=256)
 def _critical(false_alarm: float, samples: int | None) -> tuple[float, float]:
     """Critical value in standard errors, and the deviation that passes it with probability 0.99."""
-    from scipy import stats
+    from scipy.special import ndtri, stdtrit  # not scipy.stats, which takes a second to import
 
     if samples is not None and samples < 2:
         return math.inf, math.inf
-    law = stats.norm if samples is None else stats.t(samples - 1)
-    critical = float(law.isf(false_alarm / 2))
-    return critical, critical + float(law.isf(0.01))
+    critical, rest = (-float(ndtri(p) if samples is None else stdtrit(samples - 1, p)) for p in (false_alarm / 2, 0.01))
+    return critical, critical + rest
 
 
 @dataclass(frozen=True)
