@@ -247,7 +247,11 @@ def _draw_clocks(axes: Axes, data: dict[str, np.ndarray]) -> None:
     axes.set(xscale="log", yscale="log", xlabel=r"$\eta\lambda$", ylabel="steps")
     ticks = [t for t in (2e-3, 4e-3, 8e-3, 1.6e-2) if 0.95 * data["product"][0] <= t <= 1.05 * data["product"][-1]]
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    low, high = axes.get_ylim()
+    steps = [t for t in (10, 20, 50, 100, 200, 500) if low <= t <= high]
+    axes.set_yticks(steps, [f"{t:g}" for t in steps])
     axes.xaxis.set_minor_formatter("")
+    axes.yaxis.set_minor_formatter("")
     keys = axes.get_legend_handles_labels()[0]
     keys += [Line2D([], [], label="prediction", **style.PREDICTED),
              Line2D([], [], color=style.GREY, linewidth=0.8, linestyle=":", label="slope $-1$")]  # fmt: skip

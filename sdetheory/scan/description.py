@@ -146,7 +146,7 @@ class Scan:
 
     def to_dict(self) -> dict[str, Any]:
         """The tables of the TOML file."""
-        head = {"name": self.name, "experiment": self.experiment, "says": self.says,
+        head: dict[str, Any] = {"name": self.name, "experiment": self.experiment, "says": self.says,
                 "seeds": self.seeds if isinstance(self.seeds, int) else list(self.seeds),
                 "root_seed": self.root_seed}  # fmt: skip
         if self.record is not None:

@@ -91,7 +91,8 @@ def _array(values: list[Any]) -> np.ndarray:
 
 def _npz(found: Report, path: Path) -> None:
     with path.open("wb") as file:
-        np.savez_compressed(file, **arrays(found))
+        columns_of: dict[str, Any] = arrays(found)
+        np.savez_compressed(file, **columns_of)
 
 
 def _parquet(found: Report, path: Path) -> None:

@@ -49,8 +49,9 @@ class Group:
         laws = [r.predicted[name] for r in rows if r.predicted.get(name) is not None]
         predicted = sum(laws) / len(laws) if len(laws) == len(rows) else None
         margin = max((r.margin.get(name, 0.0) for r in rows), default=0.0)
-        if samples is None and all(r.samples is not None for r in rows):
-            samples = sum(r.samples - 1 for r in rows) + 1
+        counts = [r.samples for r in rows if r.samples is not None]
+        if samples is None and len(counts) == len(rows):
+            samples = sum(counts) - len(counts) + 1
         said = compare(mean, error, predicted, margin=margin, samples=samples)
         return Found(mean, error, predicted, said.ratio, said.verdict)
 

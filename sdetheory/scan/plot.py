@@ -40,7 +40,8 @@ def plot(found: Report, path: str | Path, *, observable: str | None = None, x: s
     name = found.chosen([observable] if observable else None)[0]
     groups = _selected(found, at or {})
     x, y = _axes(found, groups, x, y)
-    with rc_context({**STYLE}):
+    style: Any = STYLE
+    with rc_context(style):
         figure = Figure(figsize=(3.6, 2.9))
         axes = figure.subplots()
         heat = y is not None and not curves and len(_ticks(groups, y)) > 1 and len(_ticks(groups, x)) > 1
@@ -152,28 +153,30 @@ def draw_map(axes: Axes, found: Report, groups: Sequence[Group], name: str, x: s
     axes.set_ylim(edges[1][0], edges[1][-1])
     _few_ticks(axes)
     levels = np.geomspace(low, high, 7)[1:-1] if logarithmic else np.linspace(low, high, 7)[1:-1]
-    handles, labels = [], []
+    handles: list[Any] = []
+    labels: list[tuple[Any, dict[float, str]]] = []
+    figure: Any = axes.figure
     if min(values.shape) > 1 and high > low:
         where = (np.array(columns, dtype=float), np.array(rows, dtype=float))
-        looks = ((values, {"colors": "white", "linewidths": 1.4, "linestyles": "-"}),
-                 (laws, {"colors": "black", "linewidths": 0.9, "linestyles": [(0, (4, 2))]}))  # fmt: skip
-        for number, (field, look) in enumerate(looks):
+        white = {"colors": "white", "linewidths": 1.4, "linestyles": "-"}
+        black = {"colors": "black", "linewidths": 0.9, "linestyles": [(0, (4, 2))]}
+        for number, (field, lines_look) in enumerate(((values, white), (laws, black))):
             if np.isfinite(field).sum() > 3:
-                drawn = _contours(axes, where, scales, field, levels, logarithmic, look)
-                labels += [drawn] if number == 1 or not _any(laws) else []
+                lines = _contours(axes, where, scales, field, levels, logarithmic, lines_look)
+                labels += [lines] if number == 1 or not _any(laws) else []
         handles.append(Line2D([], [], color="0.75", linewidth=1.4, label="measured"))
         handles += [Line2D([], [], label="predicted", **PREDICTED)] if _any(laws) else []
     for text, (symbol, colour) in {"differs": ("x", "#D55E00"), "no result": ("s", "0.5")}.items():
         if marks[text]:
             points = np.array(marks[text]).T
-            look = {"marker": symbol, "color": colour, "s": 14, "linewidths": 1.0, "zorder": 5}
+            look: dict[str, Any] = {"marker": symbol, "color": colour, "s": 14, "linewidths": 1.0, "zorder": 5}
             handles.append(axes.scatter(*points, label=text, **look))
     if handles:
         axes.figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     for drawn, texts in labels:
-        axes.figure.draw_without_rendering()  # the angles of the labels are those of the final layout
-        for text in axes.clabel(drawn, fmt=texts, fontsize=6, inline_spacing=2):
-            text.set_path_effects([withStroke(linewidth=2, foreground="white")])
+        figure.draw_without_rendering()  # the angles of the labels are those of the final layout
+        for label in axes.clabel(drawn, fmt=texts, fontsize=6, inline_spacing=2):
+            label.set_path_effects([withStroke(linewidth=2, foreground="white")])
 
 
 def _any(field: np.ndarray) -> bool:
@@ -252,7 +255,7 @@ def draw_curves(axes: Axes, found: Report, groups: Sequence[Group], name: str, x
     if predicted:
         handles, labels = [*handles, Line2D([], [], **PREDICTED)], [*labels, "predicted"]
     if y is not None:
-        axes.figure.legend(handles, labels, loc="outside center right", title=_label(found, y), title_fontsize=7)
+        axes.figure.legend(handles, labels, loc="outside right center", title=_label(found, y), title_fontsize=7)
     elif handles:
         axes.figure.legend(handles, labels, loc="outside upper center")
 

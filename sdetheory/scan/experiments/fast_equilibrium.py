@@ -76,14 +76,16 @@ class FastEquilibrium:
         held_out = digits.subset(slice(len(digits) - 300, None))
         net, starts, seeds = _starts(p, seed)
         stops = np.unique(np.maximum(1, np.rint(TIMES / p["product"])))
-        labels, gammas, traces = [], [], []
+        labels: list[np.ndarray] = []
+        gammas: list[np.ndarray] = []
+        traces: list[float] = []
         for record in networks.train_in_pieces(
             net, digits.subset(slice(0, DIGITS)), stops=stops, lr=p["lr"], weight_decay=p["product"] / p["lr"],
             start=starts, seeds=seeds, batch_size=p["batch_size"], label_noise=p["label_noise"], threads=1, chunk=64,
         ):  # fmt: skip
             labels.append(networks.predict(net, record.final, held_out.inputs))
             gammas += [record.gamma[:n, 0, 0]] * (not gammas) + [record.gamma[:n, -1, 0]]
-            traces.append(record.spherical_mean[:n, -1, 0].mean())
+            traces.append(float(record.spherical_mean[:n, -1, 0].mean()))
         found = _function(p, stops, np.array(labels), seed) | _norm(p, stops, np.array(gammas), traces)
         right = (labels[-1][:n] == held_out.labels).mean(axis=1)
         found["accuracy"] = (float(right.mean()), float(right.std(ddof=1) / math.sqrt(n)))

@@ -78,9 +78,9 @@ class ImbalanceHalfLife:
             length *= 2
         else:
             raise ValueError(f"`horizon` is too short: the imbalance did not halve in {ts[-1]:.3g} steps")
-        mean, error = half_life(ts, imbalance.mean(axis=0)), float(np.std(parts, ddof=1) / math.sqrt(len(parts)))
+        mean, spread = half_life(ts, imbalance.mean(axis=0)), float(np.std(parts, ddof=1) / math.sqrt(len(parts)))
         return Outcome({"half_life": mean, "slow_half_life": mean / unit},
-                       {"half_life": error, "slow_half_life": error / unit}, samples=p["batches"])  # fmt: skip
+                       {"half_life": spread, "slow_half_life": spread / unit}, samples=p["batches"])  # fmt: skip
 
     def _imbalance(self, p: Parameters, ts: np.ndarray, seed: int) -> np.ndarray:
         """w_1^2 less the mean square of the other layers, (paths, times)."""

@@ -14,7 +14,7 @@ CONSTANT = ("Isotropic", "GOEBatch")  # noises whose trace is the same at every 
 def laws(built: Any, p: Parameters) -> dict[str, Predicted]:
     """Observable -> Predicted, for the pieces of a point; empty where nothing is known."""
     known = type(built.noise).__name__ in CONSTANT and getattr(built.model, "scale_invariant", False)
-    rates = {name: getattr(built.dynamics, name, None) for name in ("lr", "weight_decay")}
+    rates: dict[str, Any] = {name: getattr(built.dynamics, name, None) for name in ("lr", "weight_decay")}
     if not known or not all(isinstance(rate, int | float) for rate in rates.values()) or rates["lr"] <= 0:
         return {}
     kind = type(built.dynamics).__name__
@@ -71,10 +71,11 @@ def _direction(built: Any, p: Parameters, rates: dict[str, Any]) -> dict[str, Pr
 
 def _trace(noise: Any, d: int) -> float:
     """Tr Sigma at a unit vector, from the compiled noise itself."""
-    return _trace_of(type(noise), tuple(noise), d)
+    cls: Any = type(noise)
+    return _trace_of(cls, tuple(noise), d)
 
 
 @lru_cache(maxsize=256)
-def _trace_of(cls: type, fields: tuple[Any, ...], d: int) -> float:
+def _trace_of(cls: Any, fields: tuple[Any, ...], d: int) -> float:
     """The class is part of the key: two plug-ins with equal fields are equal tuples."""
     return float(np.sum(evaluate.diffusion(cls(*fields), np.eye(d)[0]) ** 2))

@@ -193,7 +193,7 @@ class Simulate:
                 own.setdefault(owner, {})[field] = p[name]
         context: dict[str, Any] = {}
         model = components.build(parts.chosen["model"], own.get("model", {}), p.get("d", 1), context)
-        d = int(getattr(model, "dimension", p.get("d", 1)))
+        d: int = getattr(model, "dimension", p.get("d", 1))
         context |= {"model": model, "widths": getattr(model, "widths", None)}
         made = {r: components.build(one, own.get(r, {}), d, context) for r, one in parts.chosen.items() if r != "model"}
         context |= {name: getattr(made["dynamics"], name, None) for name in ("lr", "weight_decay")}
@@ -225,11 +225,12 @@ class Simulate:
             return Outcome({}, diverged=_last(error, arguments, options, p["dt"]))
         if runs.diverged.any():
             step = int(runs.diverged_step[runs.diverged].min())
-            error = checks.Diverged(step * p["dt"], step, f"{int(runs.diverged.sum())} of {p['paths']} paths")
-            return Outcome({}, diverged=_last(error, arguments, options, p["dt"]))
+            some = checks.Diverged(step * p["dt"], step, f"{int(runs.diverged.sum())} of {p['paths']} paths")
+            return Outcome({}, diverged=_last(some, arguments, options, p["dt"]))
+        states: Any = runs.states
         values = {name: runs.values[name] for name in built.observe}
         for name, (one, own, context) in built.functions.items():
-            values[name] = np.asarray(_call(one, runs.states, own, context))
+            values[name] = np.asarray(_call(one, states, own, context))
         found = {name: _mean(value, "after" in p) for name, value in values.items()}
         return Outcome({n: plain(n, m) for n, (m, _) in found.items()},
                        {n: None if e is None else plain(n, e) for n, (_, e) in found.items()},
@@ -303,7 +304,9 @@ def _mean(values: np.ndarray, averaged: bool) -> tuple[Any, Any]:
     return rows.mean(axis=0), rows.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else None
 
 
-def _last(error: checks.Diverged, arguments: tuple[Any, ...], options: Mapping[str, Any], dt: float) -> dict[str, Any]:
+def _last(
+    error: checks.Diverged, arguments: tuple[Any, Any, np.ndarray], options: Mapping[str, Any], dt: float
+) -> dict[str, Any]:
     """When, and what the last finite state of the first path was: one step before."""
     found = {"time": error.time, "step": error.step, "message": str(error)}
     if not isinstance(error.step, int) or error.step < 2:
