@@ -193,7 +193,7 @@ class Simulate:
                 own.setdefault(owner, {})[field] = p[name]
         context: dict[str, Any] = {}
         model = components.build(parts.chosen["model"], own.get("model", {}), p.get("d", 1), context)
-        d: int = getattr(model, "dimension", p.get("d", 1))
+        d: Any = getattr(model, "dimension", p.get("d", 1))
         context |= {"model": model, "widths": getattr(model, "widths", None)}
         made = {r: components.build(one, own.get(r, {}), d, context) for r, one in parts.chosen.items() if r != "model"}
         context |= {name: getattr(made["dynamics"], name, None) for name in ("lr", "weight_decay")}
