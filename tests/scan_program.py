@@ -32,6 +32,14 @@ def reference(where, grid, **options):
     return Store(where).table()
 
 
+def check_killed(where, clean):
+    """Nothing lost, nothing twice, the same bytes, and no problem found."""
+    store = Store(where)
+    assert not store.problems, store.problems
+    assert not store.twins, f"{len(store.twins)} points computed twice"
+    assert store.table() == clean
+
+
 def forked(work):
     """The process number of a child that does `work` and exits with what it returns."""
     pid = os.fork()

@@ -114,8 +114,18 @@ def test_every_touched_byte_of_a_sealed_file_shows(body, data):
     touched = bytearray(sealed)
     touched[place] ^= mask
     for wrong in (bytes(touched), sealed[:place], sealed + b"x"):
-        with pytest.raises((shards.Damaged, StoreFailed)):
+        with pytest.raises(shards.Damaged):
             shards.unseal("shard", wrong)
+
+
+def test_every_single_bit_of_a_sealed_file_counts():
+    """The words before the checksum too: a flipped version is damage, not another version."""
+    sealed = shards.seal("shard", b"one\ntwo\n")
+    for place in range(len(sealed)):
+        for bit in range(8):
+            touched = sealed[:place] + bytes([sealed[place] ^ (1 << bit)]) + sealed[place + 1 :]
+            with pytest.raises(shards.Damaged):
+                shards.unseal("shard", touched)
 
 
 def test_an_intact_file_of_another_version_is_not_damage():
