@@ -7,10 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from sdetheory import cli, scan
 from sdetheory.scan import examples
-from sdetheory.scan.plot import plot
+from sdetheory.scan.plot import draw_curves, plot
 from sdetheory.scan.report import open_report
 
 GRID = """
@@ -208,6 +209,7 @@ def test_parquet_has_a_row_a_point(there, run):
 
 
 def test_pictures_are_the_same_bytes_twice_and_differ_by_what_is_drawn(there, run):
+    (there / "grid.toml").write_text(GRID.replace("[1, 2]", "[1, 2, 3]"))
     run("scan", "grid.toml", "--store", "waves", "--serial")
     found = open_report("waves")
     options = {"map": {}, "again": {}, "curves": {"curves": True}, "fixed": {"at": {"n": "2"}}}
@@ -216,6 +218,19 @@ def test_pictures_are_the_same_bytes_twice_and_differ_by_what_is_drawn(there, ru
     for kind in ("pdf", "svg"):
         first, second = (plot(found, there / f"{n}.{kind}", at={"n": "1"}, observable="z").read_bytes() for n in "ab")
         assert first == second, kind
+
+
+def test_points_and_dashed_lines_are_the_means_and_the_predictions(there, run):
+    run("scan", "grid.toml", "--store", "waves", "--serial")
+    found, axes = open_report("waves"), Figure().subplots()
+    draw_curves(axes, found, found.groups, "y", "x", "n")
+    drawn = [line.get_xydata() for line in axes.get_lines() if len(line.get_xydata()) == 3]
+    for n in (1, 2):
+        mine = [g for g in found.groups if g.parameters["n"] == n]
+        for which in ("mean", "predicted"):
+            rows = [(g.parameters["x"], getattr(g.found("y"), which)) for g in mine]
+            assert any(np.array_equal(line, rows) for line in drawn), (n, which, rows, drawn)
+    assert axes.get_xscale() == axes.get_yscale() == "log"
 
 
 def test_experiments_and_examples_explain_themselves(run):

@@ -33,7 +33,8 @@ def plot(found: Report, path: str | Path, *, observable: str | None = None, x: s
          y: str | None = None, at: Mapping[str, str] | None = None, curves: bool = False) -> Path:  # fmt: skip
     """Draw one observable and write it to `path` (png, pdf or svg).
 
-    x, y: the axes (default: the first two that vary); curves=True draws curves along x, one a value of y.  at:
+    x, y: the axes (default: the first two that vary); curves=True, or an axis of two values, draws curves along x,
+    one a value of y.  at:
     parameter -> value (as text) for further axes.  Raises ValueError for unknown names and axes left open.
     """
     path = Path(path)
@@ -44,7 +45,7 @@ def plot(found: Report, path: str | Path, *, observable: str | None = None, x: s
     with rc_context(style):
         figure = Figure(figsize=(3.6, 2.9))
         axes = figure.subplots()
-        heat = y is not None and not curves and len(_ticks(groups, y)) > 1 and len(_ticks(groups, x)) > 1
+        heat = y is not None and not curves and min(len(_ticks(groups, n)) for n in (x, y)) > 2
         if heat and y is not None and _numbers(groups, x) and _numbers(groups, y):
             draw_map(axes, found, groups, name, x, y)
         else:
@@ -148,6 +149,7 @@ def draw_map(axes: Axes, found: Report, groups: Sequence[Group], name: str, x: s
     mesh = axes.pcolormesh(*edges, values, norm=norm, cmap="cividis", rasterized=True)
     bar = axes.figure.colorbar(mesh, ax=axes, label=_label(found, name))
     bar.outline.set_linewidth(0.5)
+    _few(bar.ax.yaxis, logarithmic, low, high)
     axes.set(xscale=scales[0], yscale=scales[1], xlabel=_label(found, x), ylabel=_label(found, y))
     axes.set_xlim(edges[0][0], edges[0][-1])
     axes.set_ylim(edges[1][0], edges[1][-1])
@@ -175,7 +177,7 @@ def draw_map(axes: Axes, found: Report, groups: Sequence[Group], name: str, x: s
         axes.figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     for drawn, texts in labels:
         figure.draw_without_rendering()  # the angles of the labels are those of the final layout
-        for label in axes.clabel(drawn, fmt=texts, fontsize=6, inline_spacing=2):
+        for label in axes.clabel(drawn, fmt=texts, fontsize=6, inline_spacing=2, colors="black"):
             label.set_path_effects([withStroke(linewidth=2, foreground="white")])
 
 
@@ -240,6 +242,8 @@ def draw_curves(axes: Axes, found: Report, groups: Sequence[Group], name: str, x
         label = None if y is None else f"{value:.3g}" if isinstance(value, float) else short(value)
         axes.errorbar(at, values, errors, marker=symbol, color=colour, markersize=3.5, linestyle="", elinewidth=0.8,
                       markerfacecolor="white", markeredgewidth=0.9, label=label)  # fmt: skip
+        if numeric and not any(one.predicted is not None for _, one in pairs):
+            axes.plot(at, values, color=colour, linewidth=0.7, alpha=0.5)  # to tell the curves apart
         _draw_laws(axes, at, [one for _, one in pairs], colour, joined=numeric)
         predicted |= any(one.predicted is not None for _, one in pairs)
         all_values += values
@@ -275,8 +279,11 @@ def _draw_laws(axes: Axes, at: Sequence[float], found: Sequence[Found], colour: 
 def _few_ticks(axes: Axes) -> None:
     """On a logarithmic axis of less than a decade or so, label 1, 2 and 5 too."""
     for axis in (axes.xaxis, axes.yaxis):
-        low, high = sorted(axis.get_view_interval())
-        if axis.get_scale() == "log" and low > 0 and high / low < 40:
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.set_minor_formatter(NullFormatter())
+        _few(axis, axis.get_scale() == "log", *sorted(axis.get_view_interval()))
+
+
+def _few(axis: Any, logarithmic: bool, low: float, high: float) -> None:
+    if logarithmic and low > 0 and high / low < 40:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())

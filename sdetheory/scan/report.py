@@ -110,7 +110,7 @@ def table(found: Report, observable: str, limit: int | None = None) -> str:
         one = group.found(observable)
         where = [short(group.parameters.get(name)) for name in axes]
         if one is None:
-            rows.append([*where, f"- ({_counts(group)})", "", "", ""])
+            rows.append([*where, "-" if group.healthy else f"- ({_counts(group)})", "", "", ""])
             continue
         verdicts[one.verdict] += 1
         error = "" if one.standard_error is None else f" +- {one.standard_error:.2g}"
