@@ -277,4 +277,4 @@ class TestStore(StoreMachine.TestCase):
 
 @pytest.mark.slow
 class TestStoreAtLength(StoreMachine.TestCase):
-    settings = settings(max_examples=150, stateful_step_count=15, deadline=None)
+    settings = settings(max_examples=30, stateful_step_count=15, deadline=None)

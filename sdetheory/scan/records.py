@@ -88,7 +88,7 @@ _FIELDS = frozenset(field.name for field in dataclasses.fields(Record))
 
 def read_line(line: bytes) -> Record:
     """The record of a line. Raises ValueError for anything that is not one."""
-    fields = json.loads(line, object_hook=_decoded)
+    fields = json.loads(line, object_hook=_decoded if b'{"float":' in line else None)
     if not isinstance(fields, dict) or not {"id", "status"} <= fields.keys() <= _FIELDS:
         raise ValueError(f"`line` must be a record of this format: {line[:80]!r}")
     return Record(**fields)
