@@ -178,6 +178,7 @@ def _end(cluster: Any, client: Any, before: set[Any]) -> None:
     for nanny in list(cluster.workers.values()) if cluster else ():
         nanny.auto_restart = False
     _kill(before)
+    logging.getLogger("distributed.batched").setLevel(logging.CRITICAL)  # else it tells of each connection we cut
     for one in (client, cluster):
         if one is not None:
             with contextlib.suppress(TimeoutError, OSError):
