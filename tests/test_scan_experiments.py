@@ -114,6 +114,7 @@ def test_a_divergence_says_when_and_what_the_last_finite_state_was():
     assert 1 < outcome.diverged["last"]["largest"] <= outcome.diverged["last"]["norm"] < math.inf, outcome
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_functions_of_states_are_measured_too():
     known = {"model": "deep_linear", "depth": 3, "width": 2, "dynamics": "GradientFlow", "integrator": "RK4",
@@ -126,6 +127,7 @@ def test_functions_of_states_are_measured_too():
     np.testing.assert_allclose(decayed, np.exp(-2 * 0.3 * 1.0), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_plug_ins_of_a_module_of_your_own_are_found():
     what = experiments.find("simulate+scan_plugins")

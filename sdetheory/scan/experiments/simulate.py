@@ -222,11 +222,11 @@ class Simulate:
                 *arguments, built.ts, observe=built.observe, keep_states=bool(built.functions), **options
             )
         except checks.Diverged as error:
-            return Outcome({}, diverged=_last(error, arguments, options, p["dt"]))
+            return Outcome({}, diverged=_last(error, arguments, options | {"observe": built.observe}, p["dt"]))
         if runs.diverged.any():
             step = int(runs.diverged_step[runs.diverged].min())
             some = checks.Diverged(step * p["dt"], step, f"{int(runs.diverged.sum())} of {p['paths']} paths")
-            return Outcome({}, diverged=_last(some, arguments, options, p["dt"]))
+            return Outcome({}, diverged=_last(some, arguments, options | {"observe": built.observe}, p["dt"]))
         states: Any = runs.states
         values = {name: runs.values[name] for name in built.observe}
         for name, (one, own, context) in built.functions.items():
