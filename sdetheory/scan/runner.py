@@ -111,7 +111,7 @@ def run(
             with (
                 contextlib.suppress(Stopped),
                 Progress(len(points), len(points) - len(todo), progress) as bar,
-                opened(workers, scheduler, serial) as pool,
+                opened(workers, scheduler, serial, lambda: signals.received is not None) as pool,
             ):
                 signals.at_once = serial
                 flight.go(chunks, pool, signals, bar)

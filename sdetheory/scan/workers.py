@@ -19,7 +19,7 @@ import multiprocessing
 import os
 import queue
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from typing import Any, Protocol
 
@@ -103,11 +103,14 @@ def _answer(future: Any) -> Any:
 
 
 @contextlib.contextmanager
-def opened(workers: int | None, scheduler: str | None, serial: bool) -> Iterator[Workers]:
+def opened(
+    workers: int | None, scheduler: str | None, serial: bool, hurry: Callable[[], bool] = lambda: True
+) -> Iterator[Workers]:
     """Workers while the block lasts; afterwards no process of ours is left.
 
     workers: processes of this machine (default: its processors). scheduler: address of a dask scheduler; its workers
-    must see the store's folder and the same code. Raises ValueError if nothing answers there.
+    must see the store's folder and the same code. hurry: asked at the end, whether workers are to be killed at once
+    or may tidy up. Raises ValueError if nothing answers there.
     """
     if serial:
         yield Serial()
@@ -115,7 +118,7 @@ def opened(workers: int | None, scheduler: str | None, serial: bool) -> Iterator
         with _client(scheduler) as client:
             yield Dask(client)
     else:
-        with _local(workers or _processors()) as client:
+        with _local(workers or _processors(), hurry) as client:
             yield Dask(client)
 
 
@@ -138,7 +141,7 @@ def _client(address: str) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _local(workers: int) -> Iterator[Any]:
+def _local(workers: int, hurry: Callable[[], bool]) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
 
@@ -164,11 +167,13 @@ def _local(workers: int) -> Iterator[Any]:
             client = Client(cluster, set_as_default=False)
             yield client
         finally:
+            if not hurry():
+                _close(client, cluster)
             _end(cluster, client, before)
 
 
 def _end(cluster: Any, client: Any, before: set[Any]) -> None:
-    """End the workers at once: what they committed is on the disk, and nothing else of theirs is wanted.
+    """End the workers: what they committed is on the disk, and nothing else of theirs is wanted.
 
     Dask gets a moment to say goodbye; it may wait for a worker that was just starting, so it is not relied upon. Either
     is None if a signal came before it was made.
@@ -179,13 +184,17 @@ def _end(cluster: Any, client: Any, before: set[Any]) -> None:
         nanny.auto_restart = False
     _kill(before)
     logging.getLogger("distributed.batched").setLevel(logging.CRITICAL)  # else it tells of each connection we cut
-    for one in (client, cluster):
-        if one is not None:
-            with contextlib.suppress(TimeoutError, OSError):
-                one.close(timeout=PATIENCE)
+    _close(client, cluster)
     for one in list(SpecCluster._instances) if cluster is None else [cluster]:
         one.shutdown_on_close = False  # not once more when the interpreter ends
     _kill(before)
+
+
+def _close(*ours: Any) -> None:
+    for one in ours:
+        if one is not None:
+            with contextlib.suppress(TimeoutError, OSError):
+                one.close(timeout=PATIENCE)
 
 
 def _kill(before: set[Any]) -> None:
