@@ -58,8 +58,10 @@ def observed(modules: tuple[str, ...] = ()) -> dict[str, Component]:
     places = [observers, *(importlib.import_module(name) for name in modules)]
     seen = [v for place in places for v in _own(place) if inspect.isclass(v) and _observes(v)]
     found = {snake(v.__name__): _component(v) for v in seen}
-    for value in _own(observables):
-        if inspect.isfunction(value) and next(iter(inspect.signature(value).parameters)) in ("w", "model"):
+    for value in filter(inspect.isfunction, _own(observables)):
+        signature = inspect.signature(value)
+        of_states = next(iter(signature.parameters)) in ("w", "model") and "w" in signature.parameters
+        if of_states and signature.return_annotation is np.ndarray:
             found.setdefault(value.__name__, _component(value))
     return found
 
@@ -85,9 +87,10 @@ def _of_packages() -> list[Any]:
 
 
 def _own(module: Any) -> list[Any]:
-    """Public classes and functions defined in a module."""
+    """Public classes and functions defined in a module, or in those of a package that it hands on."""
     both = [v for name, v in vars(module).items() if not name.startswith("_") and callable(v)]
-    return [v for v in both if getattr(v, "__module__", None) == module.__name__ and hasattr(v, "__name__")]
+    inside = lambda v: f"{getattr(v, '__module__', None)}.".startswith(f"{module.__name__}.")
+    return [v for v in both if inside(v) and hasattr(v, "__name__")]
 
 
 def _has(verb: Any, cls: type) -> bool:
