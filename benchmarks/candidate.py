@@ -12,28 +12,28 @@ from sdetheory.observers import SquaredNorm
 from .workloads import Descent, Flow, NormalisedSDE
 
 
-def flow(case: Flow, threads: int = 2) -> Callable[[], np.ndarray]:
-    """W1: run() -> final layers (members, N, n, n)."""
+def _flow(case: Flow, threads: int) -> Callable[[], st.Ensemble]:
     n = len(case.target)
     model = st.deep_linear((n,) * (case.starts.shape[1] + 1), case.target)
     starts = case.starts.reshape(len(case.starts), -1)
     from sdetheory.integrators import DOP853
 
     integrator = DOP853(rtol=case.rtol, atol=case.atol)
+    return lambda: st.simulate(
+        model, st.GradientFlow(), starts, [case.end], integrator=integrator, threads=threads, progress=False
+    )
 
-    def run() -> np.ndarray:
-        end = st.simulate(
-            model,
-            st.GradientFlow(),
-            starts,
-            [case.end],
-            integrator=integrator,
-            threads=threads,
-            progress=False,
-        )
-        return end.final.reshape(case.starts.shape)
 
-    return run
+def flow(case: Flow, threads: int = 2) -> Callable[[], np.ndarray]:
+    """W1: run() -> final layers (members, N, n, n)."""
+    run = _flow(case, threads)
+    return lambda: run().final.reshape(case.starts.shape)
+
+
+def flow_steps(case: Flow) -> tuple[int, int]:
+    """W1: steps of all members that were accepted, and rejected."""
+    how = _flow(case, 1)().how
+    return int(how["accepted_steps"].sum()), int(how["rejected_steps"].sum())
 
 
 def descent(case: Descent, threads: int = 2) -> Callable[[], np.ndarray]:

@@ -1,5 +1,6 @@
 """The goals: what must be reached, what is aimed at, and what this run measured."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -72,6 +73,9 @@ def _heatmap(measured: dict[str, Any]) -> Iterator[Goal]:
             reached = [c["ratio"] >= must for c in measured["cells"] if c["workload"] == name and "ratio" in c]
             where = f"depth {cell['depth']}, width {cell['width']}, {cell['peer']}"
             text = f"{name} over depths and widths, least ({where}); {sum(reached)} of {len(reached)} reach the must"
+            cells = [c for c in measured["cells"] if c["workload"] == name]
+            if beyond := sum(c.get("most", math.inf) < must for c in cells):
+                text += f", {beyond} could not at any speed of products"
             yield Goal(text, cell["ratio"], must, aim)
 
 

@@ -4,8 +4,8 @@ A cell is `depth` layers of n x n: the adaptive flow of many members to t = 10, 
 members (64 of n > 16).  Every peer installed must first give the candidate's numbers; each is tried with all of
 its chunk sizes and timed with the best; those within a factor of the fastest are then timed again, round by
 round, between runs of the candidate.  The flow's ensemble repeats 16 distinct starts, so that every peer's part
-of the work is the same mixture.  Beside the ratio of descent stands the most it could be: the peer's time over
-that of the fused multiply-adds alone, as fast as this core makes them.
+of the work is the same mixture.  Beside the ratio stands the most it could be: the peer's time over that of the
+candidate's fused multiply-adds alone, as fast as this core makes them.
 
 Cells run in a process of their own that may use one core, libraries' thread pools included, so that times are
 processor times of that process: little moved by what else the machine does.
@@ -84,6 +84,20 @@ def flops(depth: int, n: int) -> float:
     return 6.0 * (depth - 1) * n**3
 
 
+def _sums(part: Flow | Descent, depth: int, n: int) -> float:
+    """Fused multiply-adds the candidate cannot do without: in products, and in the sums of slopes of a flow's steps."""
+    products = 0.5 * flops(depth, n)
+    if isinstance(part, Descent):
+        return products * len(part.starts) * part.steps
+    from sdetheory.integrators.dop853_tableau import E3, E5, A, B
+
+    from .candidate import flow_steps
+
+    accepted, rejected = flow_steps(part)
+    stages, ends = np.count_nonzero(A[:12]), sum(np.count_nonzero(row) for row in (B, E3, E5))
+    return products * (12 * accepted + 11 * rejected) + (stages + ends) * depth * n * n * (accepted + rejected)
+
+
 def _work(name: str, depth: int, n: int, quick: bool) -> Flow | Descent:
     """The candidate's work in a cell: a sizeable part of a second, were it to run at 2 to 40 GFLOP/s."""
     seconds, speed = (0.05 if quick else 0.25), 4e10 * min(1.0, (n / 16) ** 1.5)
@@ -126,7 +140,7 @@ def _fastest(contender: Contender, part: Flow | Descent, ours: Any) -> tuple[dic
 
 
 def measure(name: str, depth: int, n: int, quick: bool = False) -> dict[str, Any]:
-    """One cell of one workload: rows of peers, the best of them, and (W1b) the part of the core's limit reached."""
+    """One cell of one workload: rows of peers, the best of them, and the part of the core's limit reached."""
     from .candidate import PREPARE
     from .machine import multiply_adds
 
@@ -148,8 +162,7 @@ def measure(name: str, depth: int, n: int, quick: bool = False) -> dict[str, Any
             calls[row["name"]] = (call, share, seconds)
     least = min((seconds for _, _, seconds in calls.values()), default=math.inf)
     raced = {key: (call, share) for key, (call, share, seconds) in calls.items() if seconds <= CONTENDER * least}
-    if name == "W1b":
-        raced["limit"] = (multiply_adds(0.5 * flops(depth, n) * len(part.starts) * part.steps), share)
+    raced["limit"] = (multiply_adds(_sums(part, depth, n)), share)
     race = interleave(ours, raced, 3 if quick else 5)
     return _summary(name, depth, n, rows, race)
 

@@ -129,7 +129,7 @@ def _heatmap_lines(heatmap: dict[str, Any]) -> Iterator[str]:
             )  # fmt: skip
             yield f"{start}{cell['ratio']:8.3g}{spread:>14}{most:>9}  {cell['peer']} ({others})"
         if any("most" in cell for cell in cells):
-            yield "  at most: were ours to run at the rate of fused multiply-adds from registers"
+            yield "  at most: were ours nothing but its multiply-adds, at the rate of those from registers"
 
 
 def _goal_lines(results: dict[str, Any]) -> Iterator[str]:

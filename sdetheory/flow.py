@@ -19,8 +19,10 @@ from sdetheory.integrators.dop853 import DOP853
 from sdetheory.lanes.driver import automatic_threads, automatic_width, columns
 from sdetheory.lanes.sources import digest, plugin_classes
 from sdetheory.lanes.tag import tag
+from sdetheory.lanes.translate import for_run
 from sdetheory.lanes.verbs import workspace
 
+LIKELY = 1000  # slopes of a member, about
 SLICE = 1 << 26  # lanes x numbers of a member x slopes of one compiled call: a fraction of a second
 
 
@@ -106,6 +108,7 @@ def _run(
     scratch = max(workspace.python(plugin, d) for plugin in (model, *observers)) + 1
     queue, stop = np.zeros(1, np.int64), threading.Event()
     slopes = max(64, SLICE // (width * d))
+    model = for_run(model, width, LIKELY * members / width)
 
     def integrate() -> None:
         memory, phase = make_memory(d, columns(observers), scratch, width), START

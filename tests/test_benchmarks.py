@@ -9,11 +9,26 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import agreement, chains, goals, heatmap, laws, machine, races, report, rivals, study, timing, workloads
+from benchmarks import (
+    agreement,
+    candidate,
+    chains,
+    goals,
+    heatmap,
+    laws,
+    machine,
+    races,
+    report,
+    rivals,
+    study,
+    timing,
+    workloads,
+)
 from benchmarks.candidate import PREPARE
 from benchmarks.peers import numpy_equilibrium, with_numpy, with_scipy
 from benchmarks.workloads import workload
 from sdetheory import integrators
+from sdetheory.integrators import dop853_tableau as tableau
 from sdetheory.lanes.random import increments
 
 # ---- harness
@@ -167,6 +182,17 @@ def test_a_cell_takes_the_best_peer_with_its_best_chunk(monkeypatch):
     assert cell["most"] == pytest.approx(8.0) and cell["share_of_limit"] == pytest.approx(0.25 / share), cell
 
 
+@pytest.mark.compiled
+def test_the_limit_of_a_flow_counts_every_sum_of_its_steps():
+    """Products of 12 slopes of an accepted step and 11 of a rejected one, and a term of a sum for each nonzero weight."""
+    case = workloads.flow(3, 2, 4.0, 3)
+    accepted, rejected = candidate.flow_steps(case)
+    terms = sum(np.count_nonzero(row) for row in (*tableau.A[1:12], tableau.B, tableau.E3, tableau.E5))
+    expected = (12 * accepted + 11 * rejected) * 48 + (accepted + rejected) * terms * 12
+    assert accepted >= 12 and heatmap._sums(case, 3, 2) == expected, (accepted, rejected)
+    assert heatmap._sums(workloads.descent(4, 5, 2, 3), 3, 2) == 4 * 5 * 48
+
+
 def test_the_heat_map_shows_its_least_cell_and_survives_without_peers(tmp_path):
     cells = [
         {"workload": name, "depth": depth, "width": n, "seconds": 0.1, "ratio": 2.0 * depth * k, "low": 1.0,
@@ -181,6 +207,9 @@ def test_the_heat_map_shows_its_least_cell_and_survives_without_peers(tmp_path):
     found = {goal.text: goal for goal in goals.goals({"heatmap": measured})}
     assert [(g.measured, g.verdict) for g in found.values()] == [(3.5, "MISSED"), (8.0, "aim")], found
     assert "depth 2, width 4, quick); 3 of 4 reach the must" in next(iter(found)), found
+    slow = measured | {"cells": [cell | {"most": 3.9} for cell in cells]}
+    texts = [goal.text for goal in goals.goals({"heatmap": slow})]
+    assert all("could not at any speed" in text for text in texts) and "could not" not in next(iter(found)), texts
     scipy = measured | {"cells": [cells[0] | {"peer": "scipy DOP853", "ratio": 20.0}]}
     assert [goal.verdict for goal in goals.goals({"heatmap": scipy})] == ["MISSED"], "25x where only scipy is there"
     text = "\n".join(report._heatmap_lines(measured))

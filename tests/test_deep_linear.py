@@ -80,6 +80,43 @@ def test_descent_of_an_ensemble_in_wide_lanes_is_that_of_its_members(widths):
     assert np.array_equal(run(w0)[:5], run(w0[:5])), np.abs(run(w0)[:5] - run(w0[:5])).max()
 
 
+@pytest.mark.compiled
+@pytest.mark.parametrize("dynamics", ["descent", "flow"])
+@pytest.mark.parametrize(
+    "widths, from_data", [((2, 2, 2), False), ((1, 1, 1, 1), False), ((2, 4, 1, 3), True), ((3, 7), True),
+                          ((5, 6, 10, 2), False), ((8, 8, 8), True)],
+)  # fmt: skip
+def test_machine_code_of_a_network_gives_the_bits_of_its_table(monkeypatch, widths, from_data, dynamics):
+    """Translated or read, in any width, by any threads, in any chunks, recorded often or never: the same numbers."""
+    rng = np.random.default_rng(5)
+    inputs, targets = rng.standard_normal((widths[0], 6)), rng.standard_normal((widths[-1], 6))
+    target = rng.standard_normal((widths[-1], widths[0]))
+    model = deep_linear_from_data(inputs, targets, widths) if from_data else deep_linear(widths, target)
+    starts = rng.standard_normal((37, model.dimension)) / 2
+    rule = sdetheory.GradientDescent(0.01, 0.02) if dynamics == "descent" else sdetheory.GradientFlow(0.02)
+    run = lambda ts, **options: sdetheory.simulate(model, rule, starts, ts, **options).final
+    monkeypatch.setattr("sdetheory.models.deep_linear.WORTH", np.inf)
+    assert model.translated(8, 1e300).sweep.code == 0
+    read = run([70], threads=1, width=8)
+    monkeypatch.setattr("sdetheory.models.deep_linear.WORTH", 0.0)
+    assert model.translated(8, 1.0).sweep.code != 0
+    often = [1, 2, 31, 32, 33, 64, 69, 70]
+    for width, threads, ts in ((8, 1, [70]), (32, 1, often), (16, 2, [70]), (8, 3, often)):
+        found = run(ts, threads=threads, width=width)
+        away = np.abs(found - read).max()
+        assert np.array_equal(found, read), (width, threads, ts, away)
+
+
+def test_only_long_runs_of_small_square_loss_networks_are_translated(monkeypatch):
+    """The table is read where code would not pay or there is none: few gradients, wide layers, other losses."""
+    model = deep_linear((2, 2, 2), np.eye(2))
+    assert model.translated(8, 100.0) is model
+    assert deep_linear((12, 12, 12), np.eye(12)).translated(8, 1e12).sweep.code == 0
+    assert deep_linear((2, 2, 2), np.eye(2), PseudoHuber()).translated(8, 1e12).sweep.code == 0
+    monkeypatch.setattr("sdetheory.models.deep_linear.available", lambda: False)
+    assert model.translated(8, 1e12) is model
+
+
 @pytest.mark.claim("D1", kind="property")
 @given(arrays(4).map(lambda w: w + np.sign(w) + (w == 0)), st.floats(-2, 2))
 def test_scalar_chain_gradient_is_ginsburgs(w, target):

@@ -21,6 +21,7 @@ from sdetheory.lanes.verbs import (
     prepare,
     prepare_noise,
     step,
+    steps,
     workspace,
 )
 from sdetheory.models.noise import NoNoise
@@ -45,49 +46,56 @@ class TrainingStep(NamedTuple):
     calculus = "discrete"
 
 
-def _move(model, noise, keep, drift, diffusion, y, z, work):
-    """w <- keep w + drift grad L(w) + diffusion G(w) z: the form is chosen by the classes, at compile time."""
+def _move(model, noise, keep, drift, diffusion, count, y, z, work):
+    """`count` times w <- keep w + drift grad L(w) + diffusion G(w) z: the form is chosen by the classes, at compile
+    time."""
     descends = type(noise) is NoNoise and not (prepare.has(model) or coordinate.has(model))
-    (_descend if descends else _move_with_norm)(model, noise, keep, drift, diffusion, y, z, work)
+    (_descend if descends else _move_with_norm)(model, noise, keep, drift, diffusion, count, y, z, work)
 
 
 @overload(_move, jit_options=OPTIONS)
-def _chosen_move(model, noise, keep, drift, diffusion, y, z, work):
+def _chosen_move(model, noise, keep, drift, diffusion, count, y, z, work):
     own = prepare.has_for_good(model.instance_class) or coordinate.has_for_good(model.instance_class)
     return _descend if noise.instance_class is NoNoise and not own else _move_with_norm
 
 
-def _descend(model, noise, keep, drift, diffusion, y, z, work):
+def _descend(model, noise, keep, drift, diffusion, count, y, z, work):
     """w <- keep w + drift grad L(w) for a model that fills its gradient; |w|^2 stays that of the start."""
     d = y.size - 1
-    descend(model, y[:d], keep, drift, work[:d], work[2 * d :])
+    descend(model, y[:d], keep, drift, count, work[:d], work[2 * d :])
 
 
-def _move_with_norm(model, noise, keep, drift, diffusion, y, z, work):
+def _move_with_norm(model, noise, keep, drift, diffusion, count, y, z, work):
     """The same with pointwise models and noises, in one pass over the coordinates."""
     d = y.size - 1
     w, f, g, rest = y[:d], work[:d], work[d : 2 * d], work[2 * d :]
-    q = load(y, d)
-    c = prepare(model, w, q, f, rest)
-    s = prepare_noise(noise, w, q, z, g, rest)
-    q = constant(y, 0.0)
-    for i in range(d):
-        v = load(w, i)
-        move = fma(drift, coordinate(model, c, v, i, f), diffusion * coordinate_noise(noise, s, v, z, i, g))
-        v = fma(keep, v, move)
-        q = fma(v, v, q)
-        store(w, i, v)
-    store(y, d, q)
+    for _ in range(count):
+        q = load(y, d)
+        c = prepare(model, w, q, f, rest)
+        s = prepare_noise(noise, w, q, z, g, rest)
+        q = constant(y, 0.0)
+        for i in range(d):
+            v = load(w, i)
+            move = fma(drift, coordinate(model, c, v, i, f), diffusion * coordinate_noise(noise, s, v, z, i, g))
+            v = fma(keep, v, move)
+            q = fma(v, v, q)
+            store(w, i, v)
+        store(y, d, q)
 
 
-@step.of(EulerMaruyama)
-def _euler_maruyama(integrator, model, noise, lr, weight_decay, dt, y, z, work):
-    _move(model, noise, 1.0 - lr * weight_decay * dt, -lr * dt, lr * np.sqrt(dt), y, z, work)
+@steps.of(EulerMaruyama)
+def _euler_maruyama(integrator, model, noise, lr, weight_decay, dt, count, y, z, work):
+    _move(model, noise, 1.0 - lr * weight_decay * dt, -lr * dt, lr * np.sqrt(dt), count, y, z, work)
 
 
-@step.of(TrainingStep)
-def _training_step(integrator, model, noise, lr, weight_decay, dt, y, z, work):
-    _move(model, noise, 1.0 - lr * weight_decay, -lr, -lr, y, z, work)
+@steps.of(TrainingStep)
+def _training_steps(integrator, model, noise, lr, weight_decay, dt, count, y, z, work):
+    _move(model, noise, 1.0 - lr * weight_decay, -lr, -lr, count, y, z, work)
+
+
+@step.of(EulerMaruyama, TrainingStep)
+def _step(integrator, model, noise, lr, weight_decay, dt, y, z, work):
+    steps(integrator, model, noise, lr, weight_decay, dt, 1, y, z, work)
 
 
 @extra.of(EulerMaruyama, TrainingStep)

@@ -18,6 +18,7 @@ from sdetheory.lanes.cache import compiled
 from sdetheory.lanes.parts import OPTIONS, part
 from sdetheory.lanes.random import SAVED, W64, draw_coarse
 from sdetheory.lanes.tag import tag
+from sdetheory.lanes.translate import for_run
 from sdetheory.lanes.vector import constant, float_rows, fma, lane_array, load, select, store
 from sdetheory.lanes.verbs import (
     channels,
@@ -27,7 +28,7 @@ from sdetheory.lanes.verbs import (
     encode,
     extra,
     measure_all,
-    step,
+    steps,
     substeps,
     workspace,
 )
@@ -154,7 +155,8 @@ def advance(
         k = 0
         while k < marks.size and marks[k] < first:
             k += 1
-        for i in range(first, last + 1):
+        i = first
+        while i <= last:
             if k < marks.size and marks[k] == i:
                 at = _at(lr, i - 1 if i > 0 else 0)
                 _blank(values[b, k])
@@ -169,17 +171,20 @@ def advance(
                     for j in range(d):
                         store(states[b, k], j, load(w, j))
                 k += 1
-            if i < last:
-                if n > 0:
-                    number, address = i * fine_steps, load(path, b)
-                    draw_coarse(increment, generator, seed, address, number, coarsen, words, fine, z, n)
-                    for j in range(1, fine_steps):
-                        draw_coarse(
-                            increment, generator, seed, address, number + j, coarsen, words, fine, z[j * n :], n
-                        )
-                step(integrator, model, noise, _at(lr, i), _at(weight_decay, i), dt, state, z, work)
-                if (i + 1) % check == 0 or i + 1 == last:
-                    _mark_non_finite(state, i + 1, status[b])
+            if i == last:
+                break
+            count = 1
+            if n > 0:
+                number, address = i * fine_steps, load(path, b)
+                draw_coarse(increment, generator, seed, address, number, coarsen, words, fine, z, n)
+                for j in range(1, fine_steps):
+                    draw_coarse(increment, generator, seed, address, number + j, coarsen, words, fine, z[j * n :], n)
+            elif lr.size == 1 and weight_decay.size == 1:
+                count = max(1, min(last, marks[k] if k < marks.size else last, i - i % check + check) - i)
+            steps(integrator, model, noise, _at(lr, i), _at(weight_decay, i), dt, count, state, z, work)
+            i += count
+            if i % check == 0 or i == last:
+                _mark_non_finite(state, i, status[b])
         decode(integrator, state, _at(lr, last - 1 if last > 0 else 0), w)
         for j in range(d):
             store(final[b], j, load(w, j))
@@ -190,9 +195,7 @@ def advance(
 
 @dataclass(frozen=True)
 class Task:
-    """What to integrate: plug-ins, address of the randomness, and the grid (steps of `dt`, marks to
-    record).
-    """
+    """What to integrate: plug-ins, address of the randomness, and the grid (steps of `dt`, marks to record)."""
 
     integrator: Any
     model: Any
@@ -294,6 +297,7 @@ def run(
     blocks, kept = start.shape[0], task.marks.size if task.keep_states else 0
     seen, weights = columns(task.observers), task.weights
     sizes, rows = scratch_rows(task, d)
+    model = for_run(task.model, width, blocks * task.steps)
     label = tag(task.integrator, task.model, task.noise, task.generator, task.increment, *task.observers)
     marks, kept = task.marks.size, task.marks.size * task.keep_states
     viewed = task.marks.size * task.keep_views * (weights.size > 1)
@@ -325,7 +329,7 @@ def run(
                 advance(
                     label,
                     task.integrator,
-                    task.model,
+                    model,
                     task.noise,
                     task.generator,
                     task.increment,

@@ -26,15 +26,17 @@ gradient = verb("gradient", "model", "w", "out", "work")  # out <- grad L(w)
 loss = verb("loss", "model", "w", "work")  # -> lane L(w)
 
 
-def _descend_by_gradient(model: Any, w: Any, keep: float, drift: float, out: Any, work: Any) -> None:
+def _descend_by_gradient(model: Any, w: Any, keep: float, drift: float, count: int, out: Any, work: Any) -> None:
     """Any model: fill the gradient, then move."""
-    gradient(model, w, out, work)
-    for i in range(w.size):
-        store(w, i, fma(keep, load(w, i), drift * load(out, i)))
+    for _ in range(count):
+        gradient(model, w, out, work)
+        for i in range(w.size):
+            store(w, i, fma(keep, load(w, i), drift * load(out, i)))
 
 
-# w <- keep w + drift grad L(w); a model may move weights as soon as their gradients are there. `out`: d rows.
-descend = verb("descend", "model", "w", "keep", "drift", "out", "work", default=_descend_by_gradient)
+# `count` times w <- keep w + drift grad L(w); a model may move weights as soon as their gradients are there.
+# `out`: d rows.
+descend = verb("descend", "model", "w", "keep", "drift", "count", "out", "work", default=_descend_by_gradient)
 # -> lane, the Laplacian of a scale-invariant L on the unit sphere at w/|w|, which is |w|^2 times that of R^d
 laplacian = verb("laplacian", "model", "w", "work")
 
@@ -100,6 +102,22 @@ def _copy_out(integrator: Any, y: Any, lr: float, w: Any) -> None:
 
 
 step = verb("step", "integrator", "model", "noise", "lr", "weight_decay", "dt", "y", "z", "work")
+
+
+def _step_by_step(
+    integrator: Any, model: Any, noise: Any, lr: float, weight_decay: float, dt: float, count: int, y: Any, z: Any,
+    work: Any,
+) -> None:  # fmt: skip
+    """Any integrator."""
+    for _ in range(count):
+        step(integrator, model, noise, lr, weight_decay, dt, y, z, work)
+
+
+# as many steps as `count` with one lr and weight_decay, and more than one only without noise
+steps = verb(
+    "steps", "integrator", "model", "noise", "lr", "weight_decay", "dt", "count", "y", "z", "work",
+    default=_step_by_step,
+)  # fmt: skip
 extra = verb("extra", "integrator", "d", default=_nothing)  # -> rows of the state beyond d
 substeps = verb("substeps", "integrator", default=_one)  # -> base increments one step consumes
 encode = verb("encode", "integrator", "w", "lr", "y", default=_copy_in)

@@ -12,6 +12,7 @@ from sdetheory import checks
 from sdetheory.lanes.dispatch import verb
 from sdetheory.lanes.parts import part
 from sdetheory.lanes.products import multiply
+from sdetheory.lanes.translate import GRADIENT, address_of, available, translated
 from sdetheory.lanes.vector import constant, fma, load, sqrt, store
 from sdetheory.lanes.verbs import descend, gradient, loss, workspace
 from sdetheory.models.sweep import Sweep, build_sweep, lay_inputs, layer_offsets
@@ -53,6 +54,8 @@ def _huber_slope(residual_loss, r):
 
 # ---- the model
 
+WORTH = 1e4  # gradients of 4 x 4 layers from which a few runs earn back the time their translation takes
+
 
 class DeepLinear(NamedTuple):
     """L(w) = floor + scale * sum_ij penalty(R_ij), R = W_N ... W_1 X - Y; made by the builders below."""
@@ -68,6 +71,13 @@ class DeepLinear(NamedTuple):
         tiles takes longer than computing them, and there are paths enough."""
         tiny = self.widths.max() <= 4 and self.dimension <= 96
         return 32 if tiny and paths >= 128 else 8
+
+    def translated(self, width: int, slopes: float) -> "DeepLinear":
+        """For a run of about so many gradients of `width` lanes: the table as machine code, where that pays."""
+        known, largest = isinstance(self.residual_loss, Square), int(self.widths.max())
+        if not (known and available() and largest <= 10 and slopes >= WORTH * (largest / 4) ** 2):
+            return self
+        return self._replace(sweep=self.sweep._replace(code=address_of(self.sweep, width)))
 
     @property
     def widths(self) -> np.ndarray:
@@ -114,6 +124,9 @@ def _workspace(model, d):
 @gradient.of(DeepLinear)
 def _gradient(model, w, out, work):
     sweep = model.sweep
+    if sweep.code != 0:
+        translated(sweep.code, GRADIENT, w, out, work, sweep.constants, model.scale, 0.0, 0.0)
+        return
     lay_inputs(sweep.constants, sweep.entries, sweep.inputs, work)
     multiply(sweep.program, 0, sweep.forward, w, work, work, sweep.constants)
     _slopes(model.residual_loss, model.scale, work, sweep.residual, sweep.residual + sweep.entries)
@@ -121,17 +134,21 @@ def _gradient(model, w, out, work):
 
 
 @descend.of(DeepLinear)
-def _descend(model, w, keep, drift, out, work):
+def _descend(model, w, keep, drift, count, out, work):
     """Layer by layer; with X = I the first layer's gradient is no product, and moves it by itself."""
     sweep = model.sweep
-    lay_inputs(sweep.constants, sweep.entries, sweep.inputs, work)
-    multiply(sweep.program, 0, sweep.forward, w, work, work, sweep.constants)
-    _slopes(model.residual_loss, model.scale, work, sweep.residual, sweep.residual + sweep.entries)
-    multiply(sweep.program, sweep.backward, sweep.descending, w, out, work, sweep.constants, keep, drift)
-    if sweep.inputs == 0:
-        rows = sweep.program[sweep.descending] * sweep.program[sweep.descending + 1]
-        for i in range(rows):
-            store(w, i, fma(keep, load(w, i), drift * load(out, i)))
+    if sweep.code != 0:
+        translated(sweep.code, count, w, out, work, sweep.constants, model.scale, keep, drift)
+        return
+    for _ in range(count):
+        lay_inputs(sweep.constants, sweep.entries, sweep.inputs, work)
+        multiply(sweep.program, 0, sweep.forward, w, work, work, sweep.constants)
+        _slopes(model.residual_loss, model.scale, work, sweep.residual, sweep.residual + sweep.entries)
+        multiply(sweep.program, sweep.backward, sweep.descending, w, out, work, sweep.constants, keep, drift)
+        if sweep.inputs == 0:
+            rows = sweep.program[sweep.descending] * sweep.program[sweep.descending + 1]
+            for i in range(rows):
+                store(w, i, fma(keep, load(w, i), drift * load(out, i)))
 
 
 @part

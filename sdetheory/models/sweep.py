@@ -31,6 +31,7 @@ class Sweep(NamedTuple):
     entries: int  # d_N n, the entries of R and of Y
     inputs: int  # d_0 n, the entries of X, or 0 for X = I
     rows: int  # rows of workspace
+    code: int = 0  # address of `lanes.translate`'s function while a run lasts, or 0: the table is read
 
 
 def layer_offsets(widths: np.ndarray) -> np.ndarray:
