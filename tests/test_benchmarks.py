@@ -184,7 +184,7 @@ def test_a_cell_takes_the_best_peer_with_its_best_chunk(monkeypatch):
 
 @pytest.mark.compiled
 def test_the_limit_of_a_flow_counts_every_sum_of_its_steps():
-    """Products of 12 slopes of an accepted step and 11 of a rejected one, and a term of a sum for each nonzero weight."""
+    """12 slopes of an accepted step, 11 of a rejected one, and a term of a sum for each nonzero weight."""
     case = workloads.flow(3, 2, 4.0, 3)
     accepted, rejected = candidate.flow_steps(case)
     terms = sum(np.count_nonzero(row) for row in (*tableau.A[1:12], tableau.B, tableau.E3, tableau.E5))
