@@ -53,9 +53,9 @@ UNPROVED = {
     "A22": (
         "refuted",
         "under momentum and weight decay the effective lr keeps growing after the early phase: on digits, 5 seeds, it "
-        "does so on clean labels (1.8 to 2.9-fold) until it is in equilibrium with its gradients (1.05 of "
-        "that predicted), and again after drops of lr (up to 3.4-fold); with 20 % wrong labels gradients on the sphere grow and "
-        "it falls (to 0.14 at wd 5e-4): a transient, not a law",
+        "does so on clean labels (1.8 to 2.9-fold) until it is in equilibrium with its gradients (1.05 of that "
+        "predicted), and again after drops of lr (up to 3.4-fold); with 20 % wrong labels gradients on the sphere grow "
+        "and it falls (to 0.14 at wd 5e-4): a transient, not a law",
     ),
     "A23": (
         "conjecture",
@@ -87,7 +87,7 @@ UNPROVED = {
         "supported",
         "successful runs come nearer to their last iterate at 87 % of the steps of SGD and in 99.7 % of the epochs, "
         "never at all steps (0 of 96 runs); no evidence of a principle: independent isotropic steps of the same "
-        "lengths do so at 90 % (the same steps in random order 76 %), because in P dimensions a walk does with probability "
-        "Phi(sqrt(P/(T-k-1))/2)",
+        "lengths do so at 90 % (the same steps in random order 76 %), because in P dimensions a walk does with "
+        "probability Phi(sqrt(P/(T-k-1))/2)",
     ),
 }
