@@ -35,7 +35,11 @@ MOMENTA = [
 
 
 @pytest.mark.claim("A6", "A10", kind="simulation")
-@pytest.mark.parametrize("rule", [st.SGD(0.2), st.SGD(0.2, 0.3), st.SGD(0.2, lambda t: 0.3 / (1 + t))], ids=["alone", "decay", "falling decay"])
+@pytest.mark.parametrize(
+    "rule",
+    [st.SGD(0.2), st.SGD(0.2, 0.3), st.SGD(0.2, lambda t: 0.3 / (1 + t))],
+    ids=["alone", "decay", "falling decay"],
+)
 def test_norm_law_of_sgd_holds_to_rounding_for_every_neuron(rule):
     run = train(NET, DATA, optimiser=rule, instruments=[NormLaw(NEURONS, rule)], **COMMON)
     reading = run.readings["norm_law"]
