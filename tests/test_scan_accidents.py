@@ -216,13 +216,16 @@ def test_a_full_disk_is_said_and_keeps_what_there_was(tmp_path):
 
 
 def test_a_second_run_on_the_same_store_is_refused_by_name(tmp_path):
-    where = tmp_path / "store"
-    pid = forked(lambda: serial(GRID, where).exit_status)
-    wait_for(lambda: where.exists() and Store(where).manifest is not None)
-    with pytest.raises(StoreBusy, match=f"pid {pid}"):
-        serial(GRID, where)
-    assert ended(pid)[0] == 0
-    assert serial(GRID, where).computed == 0
+    where, slow = tmp_path / "store", points(400, wait=0.05)
+    pid = forked(lambda: serial(slow, where).exit_status)
+    try:
+        wait_for(lambda: where.exists() and Store(where).manifest is not None)
+        with pytest.raises(StoreBusy, match=f"pid {pid}"):
+            serial(slow, where)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    assert ended(pid)[0] == -signal.SIGKILL
+    assert serial(slow[:2], where).missing == 0, "the lock outlived its holder"
 
 
 @pytest.fixture
