@@ -28,7 +28,7 @@ SHORT = 4  # sums up to here are written out, longer ones are loops
 _I32, _I64, _DOUBLE = ir.IntType(32), ir.IntType(64), ir.DoubleType()
 _POINTER = _DOUBLE.as_pointer()
 _LANE = ir.VectorType(_DOUBLE, LANES)
-_KIND = ir.FunctionType(ir.VoidType(), [_I64, *[_POINTER] * 4, *[_DOUBLE] * 3])
+_KIND = ir.FunctionType(ir.VoidType(), [_I64, *[_POINTER] * 4, *[_DOUBLE] * 2])
 _LOADED: list[Any] = []  # engines: their code lives as long as the process
 
 
@@ -117,7 +117,7 @@ class _Sheet:
         self.builder, self.width, self.straight, self.wanted = builder, width, straight, wanted
         _, w, out, work, self.constants, *numbers = function.args
         self.bases = {WEIGHTS: w, OUTPUT: out, WORK: work}
-        self.scale, self.keep, self.drift = (self.spread(number) for number in numbers)
+        self.scale, self.keep = (self.spread(number) for number in numbers)
         name, kind = f"llvm.fma.v{LANES}f64", ir.FunctionType(_LANE, [_LANE] * 3)
         self.fma = cgutils.get_or_insert_function(function.module, kind, name)
         self.values: dict[tuple[int, int], Any] = {}
@@ -180,8 +180,8 @@ class _Sheet:
             self.written.add((array, row))
 
     def moved(self, row: int, slope: Any) -> Any:
-        """keep w + drift slope."""
-        return self.builder.call(self.fma, [self.keep, self.load(WEIGHTS, row), self.builder.fmul(self.drift, slope)])
+        """keep w + slope; slopes have been scaled."""
+        return self.builder.call(self.fma, [self.keep, self.load(WEIGHTS, row), slope])
 
     def product(self, row: list[int], moves: bool) -> None:
         """One row of the table, tile by tile."""
@@ -242,30 +242,30 @@ def _parts(side: int) -> list[tuple[int, int]]:
     return [(low, high - low) for low, high in itertools.pairwise(ends)]
 
 
-def translated(address, count, w, out, work, constants, scale, keep, drift):
+def translated(address, count, w, out, work, constants, scale, keep):
     """Call the function at `address`; compiled code only."""
     raise NotImplementedError("machine code is called from compiled code only")
 
 
 @overload(translated, jit_options=OPTIONS)
-def _translated_overload(address, count, w, out, work, constants, scale, keep, drift):
-    return lambda address, count, w, out, work, constants, scale, keep, drift: _call(
-        address, count, w, out, work, constants, scale, keep, drift
+def _translated_overload(address, count, w, out, work, constants, scale, keep):
+    return lambda address, count, w, out, work, constants, scale, keep: _call(
+        address, count, w, out, work, constants, scale, keep
     )
 
 
 @intrinsic
-def _call(typingctx, address, count, w, out, work, constants, scale, keep, drift):
+def _call(typingctx, address, count, w, out, work, constants, scale, keep):
     number, real = types.int64, types.float64
-    signature = types.void(number, number, w, out, work, constants, real, real, real)
+    signature = types.void(number, number, w, out, work, constants, real, real)
 
     def generate(context, builder, signature, arguments):
-        address, count, *arrays, scale, keep, drift = arguments
+        address, count, *arrays, scale, keep = arguments
         data = [
             builder.bitcast(context.make_array(kind)(context, builder, value).data, _POINTER)
             for kind, value in zip(signature.args[2:6], arrays, strict=True)
         ]
-        builder.call(builder.inttoptr(address, _KIND.as_pointer()), [count, *data, scale, keep, drift])
+        builder.call(builder.inttoptr(address, _KIND.as_pointer()), [count, *data, scale, keep])
         return context.get_dummy_value()
 
     return signature, generate

@@ -125,7 +125,7 @@ def _workspace(model, d):
 def _gradient(model, w, out, work):
     sweep = model.sweep
     if sweep.code != 0:
-        translated(sweep.code, GRADIENT, w, out, work, sweep.constants, model.scale, 0.0, 0.0)
+        translated(sweep.code, GRADIENT, w, out, work, sweep.constants, model.scale, 0.0)
         return
     lay_inputs(sweep.constants, sweep.entries, sweep.inputs, work)
     multiply(sweep.program, 0, sweep.forward, w, work, work, sweep.constants)
@@ -135,20 +135,22 @@ def _gradient(model, w, out, work):
 
 @descend.of(DeepLinear)
 def _descend(model, w, keep, drift, count, out, work):
-    """Layer by layer; with X = I the first layer's gradient is no product, and moves it by itself."""
-    sweep = model.sweep
+    """Layer by layer; with X = I the first layer's gradient is no product, and moves it by itself.
+
+    Gradients are linear in the slopes, so `drift` is a factor of these."""
+    sweep, scale = model.sweep, drift * model.scale
     if sweep.code != 0:
-        translated(sweep.code, count, w, out, work, sweep.constants, model.scale, keep, drift)
+        translated(sweep.code, count, w, out, work, sweep.constants, scale, keep)
         return
     for _ in range(count):
         lay_inputs(sweep.constants, sweep.entries, sweep.inputs, work)
         multiply(sweep.program, 0, sweep.forward, w, work, work, sweep.constants)
-        _slopes(model.residual_loss, model.scale, work, sweep.residual, sweep.residual + sweep.entries)
-        multiply(sweep.program, sweep.backward, sweep.descending, w, out, work, sweep.constants, keep, drift)
+        _slopes(model.residual_loss, scale, work, sweep.residual, sweep.residual + sweep.entries)
+        multiply(sweep.program, sweep.backward, sweep.descending, w, out, work, sweep.constants, keep)
         if sweep.inputs == 0:
             rows = sweep.program[sweep.descending] * sweep.program[sweep.descending + 1]
             for i in range(rows):
-                store(w, i, fma(keep, load(w, i), drift * load(out, i)))
+                store(w, i, fma(keep, load(w, i), load(out, i)))
 
 
 @part
