@@ -45,7 +45,7 @@ _HOME = {
 }
 _MODULES = (
     "checks", "conventions", "dynamics", "evaluate", "flow", "integrators", "lanes", "models", "networks",
-    "observables", "observers", "predictions", "scan", "spectrum", "stationary", "statistics",
+    "observables", "observers", "predictions", "regularity", "scan", "spectrum", "stationary", "statistics",
 )  # fmt: skip
 __all__ = [*_HOME, *_MODULES]
 
