@@ -291,7 +291,8 @@ def _draw_gains(axes: Axes, data: dict[str, np.ndarray]) -> None:
     for number, value in enumerate(mean[:, SCALED]):
         if value < left:
             place, arrow = SCALED + 0.2 * (number - 1.5), {"arrowstyle": "->", "color": colours[number], "lw": 0.7}
-            axes.annotate(f"{value:.0f}", (left, place), (left + 1.2, place), va="center", fontsize=5.5,
+            text = (left + 1.2 + 0.8 * (number % 2), place)
+            axes.annotate(f"{value:.0f}", (left, place), text, va="center", fontsize=5.5,
                           color=colours[number], arrowprops=arrow)  # fmt: skip
     axes.legend(loc="upper left", fontsize=5.5)
 
