@@ -147,7 +147,8 @@ def _momentum_is_rescaled(gradient: Vector, follows: bool) -> Checks:
     for where, held, factor, (w_next, buffer), (v_next, schedule) in cases:
         for name, x in ((1 / _c) * w_next - (1 / (_N * _c)) * v_next).items():
             yield zero(f"lr {where}, coefficient of {name}", x)
-        for name, x in ((factor if follows else one) * buffer - (factor * held) * schedule).items():
+        held_next = held.subs(_N, _N * _c)  # the next step finds the product of all divisors so far
+        for name, x in ((factor if follows else one) * buffer - held_next * schedule).items():
             yield zero(f"buffer, lr {where}, coefficient of {name}", x)
 
 
