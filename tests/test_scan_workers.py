@@ -15,6 +15,9 @@ from scan_program import ForkedWorkers, check_killed, points, program, reference
 
 from sdetheory.scan.runner import run
 from sdetheory.scan.store import Store
+from sdetheory.scan.worker import DiedBefore, run_chunk
+from sdetheory.scan.workers import Serial
+from sdetheory.scan.writing import BEGUN
 
 
 @pytest.mark.parametrize("how", ["kill", "abort"])
@@ -28,6 +31,31 @@ def test_a_point_that_crashes_the_interpreter_fails_and_spares_its_neighbours(tm
     assert (summary.ok, summary.failed, summary.exit_status) == (11, 1, 1), summary
     assert "died 2 times" in store.record(grid[3].id).reason["message"] and not store.twins
     assert run(grid, tmp_path, progress=False).computed == 0
+
+
+class Repeating(Serial):
+    """Repeats every task after its receipt was taken in, as dask does when a worker dies before it may forget it."""
+
+    def __init__(self):
+        super().__init__()
+        self.past, self.refused = [], 0
+
+    def submit(self, task):
+        for old in self.past:
+            with pytest.raises(DiedBefore):
+                run_chunk(old)
+            self.refused += 1
+        self.past.append(task)
+        super().submit(task)
+
+
+def test_a_task_that_is_repeated_after_its_receipt_commits_nothing(tmp_path, monkeypatch):
+    from sdetheory.scan import runner
+
+    pool, grid = Repeating(), points(12)
+    monkeypatch.setattr(runner, "opened", lambda *_: contextlib.nullcontext(pool))
+    assert run(grid, tmp_path, progress=False).ok == 12 and pool.refused > 0
+    assert not Store(tmp_path).twins and not list(tmp_path.rglob(f"*{BEGUN}"))
 
 
 def test_two_workers_give_the_table_of_one_process(tmp_path):

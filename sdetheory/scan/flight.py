@@ -4,6 +4,7 @@ import pathlib
 import queue
 from collections.abc import Mapping
 
+from sdetheory.scan import manifest as manifests
 from sdetheory.scan.chunks import Chunk, Chunks
 from sdetheory.scan.due import Due
 from sdetheory.scan.failing import StoreFailed
@@ -13,7 +14,7 @@ from sdetheory.scan.shards import Damaged
 from sdetheory.scan.signals import Signals
 from sdetheory.scan.worker import Receipt, Task, mark
 from sdetheory.scan.workers import Died, Workers
-from sdetheory.scan.writing import Writing
+from sdetheory.scan.writing import BEGUN, Writing
 
 AHEAD = 2  # chunks in flight a worker: one at work, one waiting
 TICK = 0.1  # seconds between two looks at signals
@@ -47,7 +48,6 @@ class Flight:
                 continue
             chunk = self.flying.pop(key)
             if isinstance(answer, Receipt):
-                self._mark(key).unlink(missing_ok=True)
                 self._receive(chunks, chunk, answer, bar)
             elif isinstance(answer, Died):
                 self._bury(chunks, chunk, key, bar)
@@ -125,14 +125,17 @@ class Flight:
     def _begun(self, key: str) -> list[int] | None:
         """Numbers of the points begun one by one; None if the chunk had not begun."""
         try:
-            numbers = [int(line) for line in self._mark(key).read_text().split()]
+            return [int(line) for line in self._mark(key).read_text().split()]
         except FileNotFoundError:
             return None
-        self._mark(key).unlink()
-        return numbers
 
     def _mark(self, key: str) -> pathlib.Path:
         return mark(self.writing.path, self.writing.run, key)
+
+    def clean(self) -> None:
+        """Delete the marks of this run, when its workers are gone: until then a task may be repeated."""
+        for file in manifests.folder(self.writing.path, self.writing.run).glob(f"*{BEGUN}"):
+            file.unlink(missing_ok=True)
 
     def _committed(self, one: Due) -> bool:
         entry = self.writing.store.entries.get(one.point.id)

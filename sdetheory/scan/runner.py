@@ -115,6 +115,7 @@ def run(
             ):
                 signals.at_once = serial
                 flight.go(chunks, pool, signals, bar)
+            flight.clean()
         statuses = writing.store.statuses
         counts = collections.Counter(statuses.get(one, "missing") for one in {point.id for point in points})
     return Summary(

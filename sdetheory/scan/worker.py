@@ -53,9 +53,10 @@ class DiedBefore(RuntimeError):
 
 
 def mark(path: str | pathlib.Path, run: int, key: str) -> pathlib.Path:
-    """The file that says that a chunk has begun, with a line for each point begun by itself; the runner deletes it.
+    """The file that says that a chunk has begun, with a line for each point begun by itself.
 
-    It stays when the chunk is done: dask repeats a task whose answer was lost with its worker, and finds it here.
+    It stays until the run has ended: dask repeats a task whose worker died with the answer, even one that had already
+    been handed over if the scheduler does not know that yet, and the repetition finds it here.
     """
     return manifests.folder(pathlib.Path(path), run) / f"{key}{BEGUN}"
 
