@@ -20,9 +20,11 @@ from sdetheory.lanes.driver import automatic_threads, automatic_width, columns
 from sdetheory.lanes.sources import digest, plugin_classes
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.translate import for_run
+from sdetheory.lanes.vector import WIDTHS
 from sdetheory.lanes.verbs import workspace
 
 LIKELY = 1000  # slopes of a member, about
+CLOSE = 512  # lanes x numbers of a member up to which all slopes of a step stay in the nearest cache
 SLICE = 1 << 26  # lanes x numbers of a member x slopes of one compiled call: a fraction of a second
 
 
@@ -65,11 +67,19 @@ def solve(
     model = model.validated(w0.shape[1]) if hasattr(model, "validated") else model
     integrator = integrator.validated(w0.shape[1])
     threads = automatic_threads() if threads is None else checks.integer("threads", threads, least=1)
-    width = automatic_width(len(w0), model) if width is None else width
+    width = _width(len(w0), w0.shape[1], model) if width is None else width
     results = _empty(len(w0), w0.shape[1], ts.size, columns(observers), keep_states)
     with _bar(len(w0), progress) as bar:
         _run(model, integrator, observers, weight_decay, ts, w0, results, threads, width, bar)
     return _ensemble(model, dynamics, integrator, observers, names, w0, ts, results, keep_states, threads, width)
+
+
+def _width(members: int, d: int, model: Any) -> int:
+    """Lanes: as many as suit the model, but no more than leave the slopes of a step in the nearest cache."""
+    width = automatic_width(members, model)
+    while width > min(WIDTHS) and width * d > CLOSE:
+        width //= 2
+    return width
 
 
 def _empty(members: int, d: int, marks: int, seen: int, keep_states: bool) -> Results:

@@ -75,7 +75,7 @@ def simulate(
     threads = (
         checks.integer("threads", threads, least=1) if threads is not None else driver.automatic_threads()
     )
-    width = _width(width, model, len(w0))
+    width = _width(width)
     if hasattr(integrator, "rtol"):
         from sdetheory import flow
 
@@ -116,6 +116,7 @@ def simulate(
         keep_views,
     )
     numbers = _numbers(checks.integer("first_path", first_path), len(w0), task.increment)
+    width = driver.automatic_width(len(w0), model) if width is None else width
     record = _run(task, w0, numbers, threads, width, progress)
     return _ensemble(
         task,
@@ -190,13 +191,11 @@ def _numbers(first_path: int, paths: int, increment: Any) -> np.ndarray:
     return first_path + np.arange(paths)
 
 
-def _width(width: int | None, model: Any, paths: int) -> int:
-    """Lanes of a block: the caller's, the model's, or by the number of paths."""
-    if width is None:
-        return driver.automatic_width(paths, model)
-    if width not in WIDTHS:
+def _width(width: int | None) -> int | None:
+    """Lanes of a block as the caller wants them, or None."""
+    if width is not None and width not in WIDTHS:
         raise ValueError(f"`width` must be one of {', '.join(map(str, WIDTHS))}: width={width!r}")
-    return int(width)
+    return width
 
 
 def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.ndarray) -> None:

@@ -119,7 +119,10 @@ def advance(
             lanes[HEAD + slope * d : HEAD + (slope + 1) * d],
             work,
         )
-        phase = _after(phase, integrator, observers, ts, starts, memory, results, queue)
+        if 0 < phase < LAST - 1:
+            phase += 1
+        else:
+            phase = _after(phase, integrator, observers, ts, starts, memory, results, queue)
     return phase
 
 
