@@ -252,10 +252,13 @@ def draw(heatmap: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
             dark = norm(grid[i, j])
             colour = "w" if not 0.2 < dark < 0.8 else "k"
             axis.text(j, i - 0.12, f"{cell['ratio']:.3g}", ha="center", va="center", fontsize=8, color=colour)
-            axis.text(j, i + 0.27, cell["letter"], ha="center", va="center", fontsize=6, color=colour)
+            below, most = cell["ratio"] < must, cell.get("most", math.inf)
+            small = cell["letter"] + (f"  $\\leq$ {most:.2g}" if below and most < math.inf else "")
+            axis.text(j, i + 0.27, small, ha="center", va="center", fontsize=6, color=colour)
             letters[cell["letter"]] = cell["peer"]
-            if cell["ratio"] < must:
-                axis.add_patch(plt.Rectangle((j - 0.47, i - 0.47), 0.94, 0.94, fill=False, lw=1.6, ec="k"))
+            if below:
+                style = "-" if most >= must else ":"
+                axis.add_patch(plt.Rectangle((j - 0.47, i - 0.47), 0.94, 0.94, fill=False, lw=1.6, ls=style, ec="k"))
         image = axis.imshow(grid, cmap="RdBu", norm=norm, aspect="auto", origin="upper")
         axis.set_xticks(range(len(widths)), [str(n) for n in widths])
         axis.set_yticks(range(len(depths)), [str(depth) for depth in depths])
@@ -267,7 +270,8 @@ def draw(heatmap: dict[str, Any], out: pathlib.Path) -> list[pathlib.Path]:
     _bar(figure, image, must, top)
     unbroken = (f"{letter}: {name}".replace(" ", "\u00a0") for letter, name in sorted(letters.items()))
     text = "\n".join(textwrap.wrap("best peer: " + ";  ".join(unbroken), int(16 * size[0])))
-    figure.text(0.5, 0.02, f"{text}\nframed: below the goal of {must:g}", ha="center", va="bottom", fontsize=7)
+    note = f"framed: below {must:g}; $\\leq$: the ratio if our multiply-adds alone took time; dotted: so out of reach"
+    figure.text(0.5, 0.02, f"{text}\n{note}", ha="center", va="bottom", fontsize=7)
     return panels.save(figure, out, "heatmap")
 
 
