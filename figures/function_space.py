@@ -30,7 +30,8 @@ from sdetheory.networks import agreement
 CLAIMS = ("I23",)
 CAPTION = """Nets {widths[0]}-{widths[1]}-{widths[2]}, batch normalisation also on the logits, {training_digits}
 digits, label noise {label_noise}, {net_seeds} seeds an ensemble; distance: mean over {held_out_digits} held-out
-digits of the total variation between the laws of the label over seeds. Three products lr wd, t: steps. (a)
+digits of the total variation between the laws of the label over seeds. Three products lr wd, t: steps. Starts
+have {start_norms[0]:g} times the usual norm unless said otherwise; smaller ones first have to grow. (a)
 Random starts against one start that was fitted to shuffled labels, dotted with bands of two standard
 deviations: the floor, the same distance after exchanging seeds between the ensembles at random; (b) the same
 in units of 1/(lr wd), grey: distance between the ends of runs with the largest and the other products. (c)
