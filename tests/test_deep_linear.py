@@ -81,10 +81,10 @@ def test_descent_of_an_ensemble_in_wide_lanes_is_that_of_its_members(widths):
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("dynamics", ["descent", "flow"])
+@pytest.mark.parametrize("dynamics", ["descent", "decay", "flow"])
 @pytest.mark.parametrize(
-    "widths, from_data", [((2, 2, 2), False), ((1, 1, 1, 1), False), ((2, 4, 1, 3), True), ((3, 7), True),
-                          ((5, 6, 10, 2), False), ((8, 8, 8), True)],
+    "widths, from_data", [((2, 2, 2), False), ((1, 1, 1, 1), False), ((2, 3, 2), False), ((2, 4, 1, 3), True),
+                          ((3, 7), True), ((5, 6, 10, 2), False), ((8, 8, 8), True)],
 )  # fmt: skip
 def test_machine_code_of_a_network_gives_the_bits_of_its_table(monkeypatch, widths, from_data, dynamics):
     """Translated or read, in any width, by any threads, in any chunks, recorded often or never: the same numbers."""
@@ -93,7 +93,8 @@ def test_machine_code_of_a_network_gives_the_bits_of_its_table(monkeypatch, widt
     target = rng.standard_normal((widths[-1], widths[0]))
     model = deep_linear_from_data(inputs, targets, widths) if from_data else deep_linear(widths, target)
     starts = rng.standard_normal((37, model.dimension)) / 2
-    rule = sdetheory.GradientDescent(0.01, 0.02) if dynamics == "descent" else sdetheory.GradientFlow(0.02)
+    rules = {"descent": sdetheory.GradientDescent(0.01), "decay": sdetheory.GradientDescent(0.01, 0.02)}
+    rule = rules.get(dynamics, sdetheory.GradientFlow(0.02))
     run = lambda ts, **options: sdetheory.simulate(model, rule, starts, ts, **options).final
     monkeypatch.setattr("sdetheory.models.deep_linear.WORTH", np.inf)
     assert model.translated(8, 1e300).sweep.code == 0

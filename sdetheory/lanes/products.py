@@ -1,4 +1,4 @@
-"""Lane-wise matrix products: a run-time table of C = constants + A B or W <- keep W + A B, in register tiles.
+"""Lane-wise matrix products: a run-time table of C = constants + A B or W <- keep W + scale A B, in register tiles.
 
 One row of the table is one product of small matrices whose entries are lane vectors.  Operands live in three
 lane arrays, the weights, the output and a workspace, and are named by (array, offset, strides), so transposes
@@ -66,11 +66,11 @@ def product(left, right, result, init=-1):
     ]
 
 
-def multiply(program, first, last, w, out, work, constants, keep=None):
+def multiply(program, first, last, w, out, work, constants, keep=None, scale=None):
     """Carry out the products at ``program[first:last]``, a flat array of rows, on lane arrays `w`, `out`, `work`.
 
-    With a number `keep`, a product whose result is among the weights is not stored there, but moves them:
-    w <- keep w + constants + A B."""
+    With numbers `keep` and `scale`, a product whose result is among the weights is not stored there, but moves them:
+    w <- keep w + scale (constants + A B)."""
     arrays = (w["lane"], out["lane"], work["lane"])
     rows = program[first:last].reshape(-1, ROW).tolist()
     for init, a, oa, ai, ak, b, ob, bk, bj, c, oc, m, q, n in rows:
@@ -82,15 +82,15 @@ def multiply(program, first, last, w, out, work, constants, keep=None):
             result = result + constants[init : init + m * q].reshape(m, q, 1)
         result = result.reshape(m * q, -1)
         moves = c == WEIGHTS and keep is not None
-        arrays[c][oc : oc + m * q] = keep * arrays[c][oc : oc + m * q] + result if moves else result
+        arrays[c][oc : oc + m * q] = keep * arrays[c][oc : oc + m * q] + scale * result if moves else result
 
 
 @overload(multiply, jit_options=OPTIONS)
-def _multiply_overload(program, first, last, w, out, work, constants, keep=None):
+def _multiply_overload(program, first, last, w, out, work, constants, keep=None, scale=None):
     return _multiply
 
 
-def _multiply(program, first, last, w, out, work, constants, keep=None):
+def _multiply(program, first, last, w, out, work, constants, keep=None, scale=None):
     """Cut every product into tiles, the larger ones first."""
     largest = _largest_tile(w)
     for r in range(first, last, ROW):
@@ -125,6 +125,7 @@ def _multiply(program, first, last, w, out, work, constants, keep=None):
                     q,
                     n,
                     keep,
+                    scale,
                 )
                 j, right = j + breadth, right - 1
             i, down = i + height, down - 1
@@ -142,15 +143,15 @@ def _largest_tile(typingctx, w):
 
 
 @intrinsic
-def _tile(typingctx, tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, bk, bj, c, oc, ci, n, keep):
+def _tile(typingctx, tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, bk, bj, c, oc, ci, n, keep, scale):
     """Call the tile function of shape (tile // 10, tile % 10) on operands picked by array number."""
     width, number = w.dtype.size // 8, types.int64
     moves = isinstance(keep, types.Float)
-    factor = types.float64 if moves else keep
-    signature = types.void(number, w, out, work, constants, *[number] * 13, factor)
+    factors = [types.float64] * 2 if moves else [keep, scale]
+    signature = types.void(number, w, out, work, constants, *[number] * 13, *factors)
 
     def generate(context, builder, signature, arguments):
-        tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, bk, bj, c, oc, ci, n, keep = arguments
+        tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, bk, bj, c, oc, ci, n, keep, scale = arguments
         data = [
             builder.bitcast(context.make_array(kind)(context, builder, value).data, _DOUBLE.as_pointer())
             for kind, value in zip(signature.args[1:5], (w, out, work, constants), strict=True)
@@ -177,7 +178,7 @@ def _tile(typingctx, tile, w, out, work, constants, init, a, oa, ai, ak, b, ob, 
             scaled[4],
             ci,
             n,
-            *([_is(builder, c, WEIGHTS), keep] if moves else []),
+            *([_is(builder, c, WEIGHTS), keep, scale] if moves else []),
         ]
         end = builder.append_basic_block("tile.end")
         switch = builder.switch(tile, end)
@@ -200,7 +201,7 @@ def _is(builder, value, number):
 
 def _tile_function(module, width, height, breadth, moves):
     """LLVM function of one tile: accumulators start at constants or zero, gain a_i b_j for each k, are stored; or,
-    where it `moves` and is told to, c <- keep c + accumulator."""
+    where it `moves` and is told to, c <- keep c + scale accumulator."""
     name = f"sdetheory.tile.{width}.{height}x{breadth}{'.moving' * moves}"
     if name in module.globals:
         return module.globals[name]
@@ -208,7 +209,7 @@ def _tile_function(module, width, height, breadth, moves):
     kind = ir.FunctionType(
         ir.VoidType(),
         [pointer, ir.IntType(1), pointer, _I64, _I64, pointer, _I64, _I64, pointer, _I64, _I64, _I64]
-        + [ir.IntType(1), _DOUBLE] * moves,
+        + [ir.IntType(1), _DOUBLE, _DOUBLE] * moves,
     )
     function = ir.Function(module, kind, name)
     function.linkage = "linkonce_odr"
@@ -271,12 +272,12 @@ def _tile_function(module, width, height, breadth, moves):
         to_move, plain = builder.append_basic_block("move"), builder.append_basic_block("plain")
         builder.cbranch(moving[0], to_move, plain)
         builder.position_at_end(to_move)
-        keep = _broadcast(builder, moving[1], lane)
+        keep, scale = (_broadcast(builder, number, lane) for number in moving[1:])
         moved = []
         for place, value in zip(places, new, strict=True):
             old = builder.load(place)
             old.align = 8
-            moved.append(builder.call(fma, [keep, old, value]))
+            moved.append(builder.call(fma, [scale, value, builder.fmul(keep, old)]))
         finish(moved)
         builder.position_at_end(plain)
     finish(new)

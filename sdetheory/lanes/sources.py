@@ -18,7 +18,7 @@ import numpy as np
 
 from sdetheory.lanes.dispatch import Verb, registrations
 
-_ALWAYS = [pathlib.Path(__file__).parent / name for name in ("vector.py", "dispatch.py", "parts.py")]
+_ALWAYS = [pathlib.Path(__file__).parent / name for name in ("vector.py", "dispatch.py", "parts.py", "sheet.py")]
 _FOREIGN = ("numpy", "numba", "llvmlite", "math", "cmath", "operator", "builtins", "typing")
 _PLAIN = (int, float, complex, str, bool, np.ndarray, np.generic)
 

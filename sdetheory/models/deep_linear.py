@@ -137,7 +137,7 @@ def _gradient(model, w, out, work):
 def _descend(model, w, keep, drift, count, out, work):
     """Layer by layer; with X = I the first layer's gradient is no product, and moves it by itself.
 
-    Gradients are linear in the slopes, so `drift` is a factor of these."""
+    Slopes are not scaled: what a product adds to the weights is."""
     sweep, scale = model.sweep, drift * model.scale
     if sweep.code != 0:
         translated(sweep.code, count, w, out, work, sweep.constants, scale, keep)
@@ -145,12 +145,12 @@ def _descend(model, w, keep, drift, count, out, work):
     for _ in range(count):
         lay_inputs(sweep.constants, sweep.entries, sweep.inputs, work)
         multiply(sweep.program, 0, sweep.forward, w, work, work, sweep.constants)
-        _slopes(model.residual_loss, scale, work, sweep.residual, sweep.residual + sweep.entries)
-        multiply(sweep.program, sweep.backward, sweep.descending, w, out, work, sweep.constants, keep)
+        _slopes(model.residual_loss, 1.0, work, sweep.residual, sweep.residual + sweep.entries)
+        multiply(sweep.program, sweep.backward, sweep.descending, w, out, work, sweep.constants, keep, scale)
         if sweep.inputs == 0:
             rows = sweep.program[sweep.descending] * sweep.program[sweep.descending + 1]
             for i in range(rows):
-                store(w, i, fma(keep, load(w, i), load(out, i)))
+                store(w, i, fma(scale, load(out, i), keep * load(w, i)))
 
 
 @part
