@@ -35,5 +35,5 @@ def _plain(value: Any, hint: Any, d: int) -> Any:
         value = np.array(value, dtype=np.float64)
     if isinstance(value, np.ndarray):
         kind = np.int64 if value.dtype.kind in "iub" else np.float64
-        return np.require(value, kind, ["C", "W", "A"])
+        return value if value.dtype == kind and value.flags.carray else np.require(value, kind, ["C", "W", "A"])
     return value

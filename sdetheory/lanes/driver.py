@@ -33,10 +33,10 @@ from sdetheory.lanes.verbs import (
     workspace,
 )
 
-CHUNK = 4  # blocks of a task, or more of them where they are short
+CHUNK = 4  # blocks of a task, or more of them where they are short or there is one thread
 SHORT = 1 << 20  # lanes x rows x steps of a task beside which the overhead of a call does not show
-CHECK = 32  # steps between two looks for non-finite states
-SLICE = 1 << 24  # lanes x rows x steps of one compiled call: a fraction of a second
+CHECK = 128  # steps between two looks for non-finite states
+SLICE = 1 << 26  # lanes x rows x steps of one compiled call: a fraction of a second
 
 
 def record(observers: Any, w: Any, out: Any, j: int, work: Any = None) -> None:
@@ -64,10 +64,10 @@ def _record(observers, w, out, j, work=None):
 @part
 def _mark_non_finite(y, number, status):
     """status[0] <- number in lanes that hold a non-finite value for the first time."""
-    zero = constant(y, 0.0)
-    for i in range(y.size):
-        zero = fma(load(y, i), 0.0, zero)
-    before = load(status, 0)
+    odd = even = constant(y, 0.0)  # two sums: neither waits for the other
+    for i in range(y.size // 2):
+        even, odd = fma(load(y, 2 * i), 0.0, even), fma(load(y, 2 * i + 1), 0.0, odd)
+    zero, before = fma(load(y, y.size - 1), 0.0, even + odd), load(status, 0)
     store(status, 0, select((zero != 0.0) & (before == 0.0), 1.0 * number, before))
 
 
@@ -252,11 +252,11 @@ def _to_blocks(rows: np.ndarray, width: int) -> np.ndarray:
 
 def _to_paths(blocks: np.ndarray, out: np.ndarray) -> None:
     """Lane array (blocks, ...) -> out (paths, ...), without the lanes that fill the last block."""
-    rows = np.moveaxis(float_rows(blocks), -1, 1)
+    rows = float_rows(blocks).transpose(0, blocks.ndim, *range(1, blocks.ndim))
     width, whole = rows.shape[1], len(out) // rows.shape[1]
-    if whole:
+    if whole and out.size:
         out[: whole * width].reshape(whole, *rows.shape[1:])[...] = rows[:whole]  # a view: `out` is contiguous
-    if len(out) > whole * width:
+    if len(out) > whole * width and out.size:
         out[whole * width :] = rows[whole, : len(out) - whole * width]
 
 
@@ -389,7 +389,7 @@ def _deliver(own: dict[str, np.ndarray], paths: slice, out: Record) -> None:
 def _chunk(blocks: int, cost: int, threads: int) -> int:
     """Blocks of a task: enough to be worth a call, and some tasks a thread."""
     worth = min(SHORT // max(cost, 1), -(-blocks // (4 * threads)))
-    return min(max(CHUNK, worth), -(-blocks // threads))
+    return min(max(CHUNK if threads > 1 else 4 * CHUNK, worth), -(-blocks // threads))
 
 
 def _slices(steps: int, cost: int) -> Iterator[tuple[int, int]]:

@@ -12,6 +12,8 @@ W) numpy view. A loop that may run zero times must start from ``constant(w, 0.0)
 lane is computed on its own, so results do not depend on the width.
 """
 
+import functools
+import math
 import operator
 import threading
 from collections.abc import Callable
@@ -32,6 +34,7 @@ _FLAGS = ("contract",)
 # ----------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def lane_dtype(width: int, kind: str = "f8") -> np.dtype:
     """Element type of a lane array: one field `lane` of `width` doubles ("f8") or words ("u8")."""
     if width not in WIDTHS:
@@ -42,9 +45,9 @@ def lane_dtype(width: int, kind: str = "f8") -> np.dtype:
 def lane_array(rows: Any, width: int, kind: str = "f8") -> np.ndarray:
     """Zeroed lane array of shape `rows` (int or tuple), aligned to 64 bytes."""
     shape = (rows,) if isinstance(rows, (int, np.integer)) else tuple(rows)
-    size = int(np.prod(shape, dtype=np.int64)) * width
+    size = math.prod(shape) * width
     raw = np.zeros(size + 8, kind)
-    start = (-raw.ctypes.data % 64) // 8
+    start = (-raw.__array_interface__["data"][0] % 64) // 8
     return raw[start : start + size].view(lane_dtype(width, kind)).reshape(shape)
 
 

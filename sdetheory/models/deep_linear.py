@@ -15,7 +15,7 @@ from sdetheory.lanes.products import multiply
 from sdetheory.lanes.translate import GRADIENT, address_of, available, translated
 from sdetheory.lanes.vector import constant, fma, load, sqrt, store
 from sdetheory.lanes.verbs import descend, gradient, loss, workspace
-from sdetheory.models.sweep import Sweep, build_sweep, lay_inputs, layer_offsets
+from sdetheory.models.sweep import Sweep, build_sweep, lay_inputs
 
 # ---- losses of one residual entry: penalty(loss, r) and its derivative slope(loss, r)
 
@@ -104,7 +104,7 @@ class DeepLinear(NamedTuple):
     @property
     def dimension(self) -> int:
         """Number of weights d = sum_j d_j d_{j-1}."""
-        return int(layer_offsets(self.widths)[-1])
+        return int(self.widths[1:] @ self.widths[:-1])
 
     def validated(self, d: int) -> "DeepLinear":
         """Raises ValueError unless the flat weights have d = sum_j d_j d_{j-1} entries."""
