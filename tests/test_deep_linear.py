@@ -97,10 +97,12 @@ def test_machine_code_of_a_network_gives_the_bits_of_its_table(monkeypatch, widt
     rule = rules.get(dynamics, sdetheory.GradientFlow(0.02))
     run = lambda ts, **options: sdetheory.simulate(model, rule, starts, ts, **options).final
     monkeypatch.setattr("sdetheory.models.deep_linear.WORTH", np.inf)
-    assert model.translated(8, 1e300).sweep.code == 0
+    assert model.translated(8, 1e300) is model
     read = run([70], threads=1, width=8)
     monkeypatch.setattr("sdetheory.models.deep_linear.WORTH", 0.0)
-    assert model.translated(8, 1.0).sweep.code != 0
+    descends = dynamics != "flow"
+    sweep = model.translated(8, 1.0, descends).sweep
+    assert (sweep.code == 0, sweep.descent == 0) == (descends, not descends), sweep
     often = [1, 2, 31, 32, 33, 64, 69, 70]
     for width, threads, ts in ((8, 1, [70]), (32, 1, often), (16, 2, [70]), (8, 3, often)):
         found = run(ts, threads=threads, width=width)

@@ -5,7 +5,7 @@ State: w and |w|^2, carried along so that models and noises need not sum it agai
 the step would wait for.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba.extending import overload
@@ -37,6 +37,10 @@ class EulerMaruyama(NamedTuple):
     strong_order = 0.5
     weak_order = 1.0
 
+    def descends(self, noise: Any) -> bool:
+        """Are its steps those of the verb `descend`, where the model has no pointwise gradient?"""
+        return type(noise) is NoNoise
+
 
 class TrainingStep(NamedTuple):
     """w' = (1 - lr weight_decay) w - lr (grad L(w) + G(w) z): (stochastic) gradient descent with weight
@@ -44,6 +48,10 @@ class TrainingStep(NamedTuple):
     """
 
     calculus = "discrete"
+
+    def descends(self, noise: Any) -> bool:
+        """Are its steps those of the verb `descend`, where the model has no pointwise gradient?"""
+        return type(noise) is NoNoise
 
 
 def _move(model, noise, keep, drift, diffusion, count, y, z, work):

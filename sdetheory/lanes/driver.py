@@ -297,7 +297,7 @@ def run(
     blocks, kept = start.shape[0], task.marks.size if task.keep_states else 0
     seen, weights = columns(task.observers), task.weights
     sizes, rows = scratch_rows(task, d)
-    model = for_run(task.model, width, blocks * task.steps)
+    model = for_run(task.model, width, blocks * task.steps, task.integrator, task.noise)
     label = tag(task.integrator, task.model, task.noise, task.generator, task.increment, *task.observers)
     marks, kept = task.marks.size, task.marks.size * task.keep_states
     viewed = task.marks.size * task.keep_views * (weights.size > 1)

@@ -20,7 +20,7 @@ from sdetheory.lanes.parts import OPTIONS
 from sdetheory.lanes.products import OUTPUT, ROW, WEIGHTS, WORK
 from sdetheory.lanes.sheet import DOUBLE, FIRST, I64, LANES, OTHER, Line, Sheet
 
-GRADIENT = 0  # what the function is asked for: this, or a number of steps of descent
+GRADIENT = 0  # steps that a gradient takes
 STRAIGHT = 150  # multiply-adds up to which a sweep is one straight line, with nothing kept in the workspace
 FEW = 8  # weights that stay in registers
 TOGETHER = 2  # groups of lanes in turn, so that one works while the other waits
@@ -30,10 +30,11 @@ _KIND = ir.FunctionType(ir.VoidType(), [I64, *[_POINTER] * 4, *[DOUBLE] * 2])
 _LOADED: list[Any] = []  # engines: their code lives as long as the process
 
 
-def for_run(model: Any, width: int, slopes: float) -> Any:
-    """The model in its form for a run of about so many gradients of `width` lanes each; not to be kept beyond it."""
-    translate = getattr(model, "translated", None)
-    return model if translate is None else translate(width, slopes)
+def for_run(model: Any, width: int, slopes: float, integrator: Any = None, noise: Any = None) -> Any:
+    """The model in its form for a run of about so many gradients of `width` lanes each, or of steps of descent, where
+    the integrator takes these; not to be kept beyond it."""
+    translate, descends = getattr(model, "translated", None), getattr(integrator, "descends", None)
+    return model if translate is None else translate(width, slopes, descends is not None and descends(noise))
 
 
 def available() -> bool:
@@ -41,21 +42,22 @@ def available() -> bool:
     return not vars(config)["DISABLE_JIT"]
 
 
-def address_of(sweep: Any, width: int) -> int:
-    """Where the function for this sweep's table and arrays of `width` lanes starts, in this process."""
+def address_of(sweep: Any, width: int, descends: bool) -> int:
+    """Where the function for this sweep's table and arrays of `width` lanes starts, in this process: the one for
+    gradients, or for steps of descent."""
     places = (sweep.forward, sweep.backward, sweep.descending, sweep.residual, sweep.entries, sweep.inputs)
     table, widths = sweep.program[: sweep.descending], sweep.program[sweep.descending :]
-    return _address(table.tobytes(), int(widths[0] * widths[1]), places, width)
+    return _address(table.tobytes(), int(widths[0] * widths[1]), places, width, descends)
 
 
 @functools.cache
-def _address(program: bytes, first_layer: int, places: tuple[int, ...], width: int) -> int:
+def _address(program: bytes, first_layer: int, places: tuple[int, ...], width: int, descends: bool) -> int:
     rows = np.frombuffer(program, np.int64).reshape(-1, ROW).tolist()
     module = ir.Module("sdetheory.sweep")
     function = ir.Function(module, _KIND, "sweep")
     function.attributes.add("nounwind")
     function.args[1].add_attribute("noalias")
-    _emit(function, rows, places, first_layer, width)
+    _emit(function, rows, places, first_layer, width, descends)
     parsed = llvm.parse_assembly(str(module))
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2, jit=True
@@ -66,26 +68,20 @@ def _address(program: bytes, first_layer: int, places: tuple[int, ...], width: i
     return int(engine.get_function_address("sweep"))
 
 
-def _emit(function: Any, rows: list[list[int]], places: tuple[int, ...], first_layer: int, width: int) -> None:
-    """The gradient, and steps of descent."""
+def _emit(function: Any, rows: Rows, places: tuple[int, ...], first_layer: int, width: int, descends: bool) -> None:
+    """The gradient, or steps of descent."""
     forward, backward, descending = (place // ROW for place in places[:3])
+    back, emit = (rows[backward:descending], _descent) if descends else (rows[forward:backward], _gradient)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    gradient, descent = (function.append_basic_block(name) for name in ("gradient", "descent"))
-    builder.cbranch(builder.icmp_signed("==", function.args[0], I64(GRADIENT)), gradient, descent)
-    for block, emit, back in (
-        (gradient, _gradient, rows[forward:backward]),
-        (descent, _descent, rows[backward:descending]),
-    ):
-        builder.position_at_end(block)
-        emit(builder, function, width, rows[:forward], back, places[3:], first_layer)
-        builder.ret_void()
+    emit(builder, function, width, rows[:forward], back, places[3:], first_layer)
+    builder.ret_void()
 
 
-def _is_straight(rows: list[list[int]]) -> bool:
+def _is_straight(rows: Rows) -> bool:
     return sum(row[11] * row[12] * row[13] for row in rows) <= STRAIGHT
 
 
-def _forward(sheet: Sheet, rows: list[list[int]], places: tuple[int, ...]) -> None:
+def _forward(sheet: Sheet, rows: Rows, places: tuple[int, ...]) -> None:
     """The inputs, and products up to the residual."""
     _, entries, inputs = places
     for i in range(inputs):

@@ -72,12 +72,14 @@ class DeepLinear(NamedTuple):
         tiny = self.widths.max() <= 4 and self.dimension <= 96
         return 32 if tiny and paths >= 128 else 8
 
-    def translated(self, width: int, slopes: float) -> "DeepLinear":
-        """For a run of about so many gradients of `width` lanes: the table as machine code, where that pays."""
+    def translated(self, width: int, slopes: float, descends: bool = False) -> "DeepLinear":
+        """For a run of about so many gradients of `width` lanes, or steps of descent: the table as machine code, where
+        that pays."""
         known, largest = isinstance(self.residual_loss, Square), int(self.widths.max())
         if not (known and available() and largest <= 10 and slopes >= WORTH * (largest / 4) ** 2):
             return self
-        return self._replace(sweep=self.sweep._replace(code=address_of(self.sweep, width)))
+        address = address_of(self.sweep, width, descends)
+        return self._replace(sweep=self.sweep._replace(**{"descent" if descends else "code": address}))
 
     @property
     def widths(self) -> np.ndarray:
@@ -139,8 +141,8 @@ def _descend(model, w, keep, drift, count, out, work):
 
     Slopes are not scaled: what a product adds to the weights is."""
     sweep, scale = model.sweep, drift * model.scale
-    if sweep.code != 0:
-        translated(sweep.code, count, w, out, work, sweep.constants, scale, keep)
+    if sweep.descent != 0:
+        translated(sweep.descent, count, w, out, work, sweep.constants, scale, keep)
         return
     for _ in range(count):
         lay_inputs(sweep.constants, sweep.entries, sweep.inputs, work)

@@ -31,7 +31,8 @@ class Sweep(NamedTuple):
     entries: int  # d_N n, the entries of R and of Y
     inputs: int  # d_0 n, the entries of X, or 0 for X = I
     rows: int  # rows of workspace
-    code: int = 0  # address of `lanes.translate`'s function while a run lasts, or 0: the table is read
+    code: int = 0  # address of `lanes.translate`'s gradient while a run lasts, or 0: the table is read
+    descent: int = 0  # the same of its steps of descent
 
 
 def layer_offsets(widths: np.ndarray) -> np.ndarray:
