@@ -19,7 +19,7 @@ from sdetheory.lanes.parts import OPTIONS, part
 from sdetheory.lanes.random import SAVED, W64, draw_coarse
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.translate import for_run
-from sdetheory.lanes.vector import constant, float_rows, fma, lane_array, load, select, store
+from sdetheory.lanes.vector import constant, float_rows, fma, lane_array, lane_arrays, load, select, store
 from sdetheory.lanes.verbs import (
     channels,
     decode,
@@ -244,9 +244,10 @@ def automatic_threads() -> int:
 def _to_blocks(rows: np.ndarray, width: int) -> np.ndarray:
     """(paths, d) -> lane array (blocks, d); the last path fills the last block."""
     blocks = -(-rows.shape[0] // width)
-    index = np.minimum(np.arange(blocks * width), rows.shape[0] - 1)
+    if rows.shape[0] % width:
+        rows = rows[np.minimum(np.arange(blocks * width), rows.shape[0] - 1)]
     out = lane_array((blocks, rows.shape[1]), width, "u8" if rows.dtype == np.uint64 else "f8")
-    float_rows(out)[:] = rows[index].reshape(blocks, width, -1).transpose(0, 2, 1)
+    float_rows(out)[:] = rows.reshape(blocks, width, -1).transpose(0, 2, 1)
     return out
 
 
@@ -294,12 +295,11 @@ def run(
     """Integrate the paths numbered `path` (paths,) from `w0` (paths, d); `tick(path_steps)` reports progress."""
     paths, d = w0.shape
     start, numbers = _to_blocks(w0, width), _to_blocks(path.astype(np.uint64)[:, None], width)[:, 0]
-    blocks, kept = start.shape[0], task.marks.size if task.keep_states else 0
+    blocks, marks, kept = start.shape[0], task.marks.size, task.marks.size * task.keep_states
     seen, weights = columns(task.observers), task.weights
     sizes, rows = scratch_rows(task, d)
     model = for_run(task.model, width, blocks * task.steps, task.integrator, task.noise)
     label = tag(task.integrator, task.model, task.noise, task.generator, task.increment, *task.observers)
-    marks, kept = task.marks.size, task.marks.size * task.keep_states
     viewed = task.marks.size * task.keep_views * (weights.size > 1)
     out = Record(
         np.empty((seen, paths, marks)),
@@ -313,14 +313,14 @@ def run(
     def integrate(low: int, high: int) -> None:
         size, part = high - low, slice(low, high)
         shapes: dict[str, tuple[int, ...]] = {
-            "values": (marks, seen),
-            "viewed": (viewed, weights.size * seen),
-            "states": (kept, d),
-            "final": (d,),
-            "status": (1,),
-            "y": (d + extra.python(task.integrator, d),),
+            "values": (size, marks, seen),
+            "viewed": (size, viewed, weights.size * seen),
+            "states": (size, kept, d),
+            "final": (size, d),
+            "status": (size, 1),
+            "y": (size, d + extra.python(task.integrator, d)),
         }
-        own = {name: lane_array((size, *shape), width) for name, shape in shapes.items()}
+        own = lane_arrays(shapes, width)
         saved, scratch = lane_array((size, SAVED), width, "u8"), lane_array(rows, width)
         for first, last in _slices(task.steps, size * width * (d + 8)):
             if stop:

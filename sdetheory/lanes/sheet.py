@@ -17,7 +17,8 @@ from sdetheory.lanes.products import LARGEST, OUTPUT, WEIGHTS, WORK
 
 FIRST, OTHER = 3, 4
 LANES = 8  # at a time: one vector register of AVX-512
-SHORT = 4  # sums up to here are written out, longer ones are loops
+SHORT, LONGER = 4, 8  # terms up to which sums are written out, and in a small sweep; longer ones are loops
+ROOMY = 16  # sums of a tile that leave registers for what is loaded ahead
 THIN = 2  # columns of a tile that starts at constants: loads and stores in a row keep the multiply-adds waiting
 I32, I64, DOUBLE = ir.IntType(32), ir.IntType(64), ir.DoubleType()
 LANE = ir.VectorType(DOUBLE, LANES)
@@ -26,8 +27,8 @@ LANE = ir.VectorType(DOUBLE, LANES)
 class Sheet:
     """The arrays while code that reads and writes them is emitted, `LANES` columns of them at a time."""
 
-    def __init__(self, builder: Any, function: Any, width: int) -> None:
-        self.builder, self.function, self.width = builder, function, width
+    def __init__(self, builder: Any, function: Any, width: int, small: bool = False) -> None:
+        self.builder, self.function, self.width, self.small = builder, function, width, small
         _, w, out, work, self.constants, scale, keep = function.args
         self.bases = {WEIGHTS: w, OUTPUT: out, WORK: work, FIRST: w, OTHER: out}
         self.scale, self.keep = self.spread(scale), self.spread(keep)
@@ -141,16 +142,16 @@ class Sheet:
         def entry_at(k: int) -> Callable[[int, int, int], Any]:
             return lambda array, start, stride: self.load(array, start + k * stride)
 
-        if self.written_out(n):
+        if self.written_out(n, len(cells)):
             for k in range(n):
                 sums = add(sums, entry_at(k))
         else:
             sums = self._looped(sums, add, n)
         self._finish(c, [oc + r * q + s for r, s in cells], sums)
 
-    def written_out(self, n: int) -> bool:
-        """Is a sum over n terms no loop?"""
-        return n <= SHORT
+    def written_out(self, n: int, cells: int) -> bool:
+        """Are so many sums over n terms no loop?"""
+        return n <= SHORT or (self.small and n <= LONGER and cells <= ROOMY)
 
     def _looped(self, sums: list[Any], add: Callable[[list[Any], Any], list[Any]], n: int) -> list[Any]:
         more = lambda following: self.builder.icmp_signed("<", following[0], I64(n))
@@ -203,7 +204,7 @@ class Line(Sheet):
         """The row has a new value."""
         self.values[array, row] = value
 
-    def written_out(self, n: int) -> bool:
+    def written_out(self, n: int, cells: int) -> bool:
         """All sums are."""
         return True
 

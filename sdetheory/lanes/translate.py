@@ -22,6 +22,7 @@ from sdetheory.lanes.sheet import DOUBLE, FIRST, I64, LANES, OTHER, Line, Sheet
 
 GRADIENT = 0  # steps that a gradient takes
 STRAIGHT = 150  # multiply-adds up to which a sweep is one straight line, with nothing kept in the workspace
+SMALL = 1600  # multiply-adds up to which a step of descent has few enough instructions for longer sums written out
 FEW = 8  # weights that stay in registers
 TOGETHER = 2  # groups of lanes in turn, so that one works while the other waits
 Rows = list[list[int]]
@@ -77,8 +78,8 @@ def _emit(function: Any, rows: Rows, places: tuple[int, ...], first_layer: int, 
     builder.ret_void()
 
 
-def _is_straight(rows: Rows) -> bool:
-    return sum(row[11] * row[12] * row[13] for row in rows) <= STRAIGHT
+def _multiply_adds(rows: Rows) -> int:
+    return sum(row[11] * row[12] * row[13] for row in rows)
 
 
 def _forward(sheet: Sheet, rows: Rows, places: tuple[int, ...]) -> None:
@@ -95,7 +96,7 @@ def _gradient(
 ) -> None:
     """out <- scale grad L(w), `LANES` lanes at a time."""
     residual, entries, _ = places
-    straight = _is_straight(forward + back)
+    straight = _multiply_adds(forward + back) <= STRAIGHT
     sheet = (Line if straight else Sheet)(builder, function, width)
 
     def slopes() -> None:
@@ -122,10 +123,11 @@ def _descent(
     """`count` times w <- keep w + scale grad L(w)."""
     apart = first_layer if places[2] == 0 else 0  # weights of a first layer that moves from one array to another
     forward, back = ([_with_first(row, apart) for row in rows] for rows in (forward, back))
-    if _is_straight(forward + back):
+    sums = _multiply_adds(forward + back)
+    if sums <= STRAIGHT:
         _descent_in_a_line(builder, function, width, forward, back, places, apart)
         return
-    sheet = Sheet(builder, function, width)
+    sheet = Sheet(builder, function, width, sums <= SMALL)
     more = lambda following: builder.icmp_signed(">", following[0], I64(0))
     ends = [function.args[0], *function.args[1:3]]
     with sheet.loop(ends, more) as ((left, first, other), following):

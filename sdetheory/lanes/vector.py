@@ -13,6 +13,7 @@ lane is computed on its own, so results do not depend on the width.
 """
 
 import functools
+import itertools
 import math
 import operator
 import threading
@@ -49,6 +50,13 @@ def lane_array(rows: Any, width: int, kind: str = "f8") -> np.ndarray:
     raw = np.zeros(size + 8, kind)
     start = (-raw.__array_interface__["data"][0] % 64) // 8
     return raw[start : start + size].view(lane_dtype(width, kind)).reshape(shape)
+
+
+def lane_arrays(shapes: dict[str, tuple[int, ...]], width: int) -> dict[str, np.ndarray]:
+    """Zeroed lane arrays of these shapes in one piece of memory."""
+    ends = list(itertools.accumulate(map(math.prod, shapes.values()), initial=0))
+    whole = lane_array(ends[-1], width)
+    return {name: whole[ends[k] : ends[k + 1]].reshape(shape) for k, (name, shape) in enumerate(shapes.items())}
 
 
 def as_lanes(rows: np.ndarray) -> np.ndarray:
