@@ -78,8 +78,8 @@ class DeepLinear(NamedTuple):
         known, largest = isinstance(self.residual_loss, Square), int(self.widths.max())
         if not (known and available() and largest <= 10 and slopes >= WORTH * (largest / 4) ** 2):
             return self
-        address = address_of(self.sweep, width, descends)
-        return self._replace(sweep=self.sweep._replace(**{"descent" if descends else "code": address}))
+        sweep, address = self.sweep, address_of(self.sweep, width, descends)
+        return self._replace(sweep=sweep._replace(descent=address) if descends else sweep._replace(code=address))
 
     @property
     def widths(self) -> np.ndarray:
