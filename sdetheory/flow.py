@@ -14,9 +14,12 @@ import numpy as np
 from sdetheory import checks
 from sdetheory.dynamics.rules import GradientFlow
 from sdetheory.ensemble import Ensemble
-from sdetheory.integrators.adaptive import FAILED, START, STOP, Results, advance, make_memory
+from sdetheory.integrators.adaptive import FAILED, START, STOP, Results, advance
 from sdetheory.integrators.dop853 import DOP853
+from sdetheory.integrators.memory import PLAN, make_memory
 from sdetheory.lanes.driver import automatic_threads, automatic_width, columns
+from sdetheory.lanes.packed import for_flow
+from sdetheory.lanes.sheet import LANES
 from sdetheory.lanes.sources import digest, plugin_classes
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.translate import for_run
@@ -117,11 +120,17 @@ def _run(
     label, lock, members, d = tag(integrator, model, *observers), threading.Lock(), len(w0), w0.shape[1]
     scratch = max(workspace.python(plugin, d) for plugin in (model, *observers)) + 1
     queue, stop = np.zeros(1, np.int64), threading.Event()
-    slopes = max(64, SLICE // (width * d))
-    model = for_run(model, width, LIKELY * members / width)
+    alone, share = for_flow(model, LIKELY * members, PLAN), 1
+    if alone is None:
+        model = for_run(model, width, LIKELY * members / width)
+    else:
+        width, share = LANES, LANES
+        model, scratch = alone[0], max(alone[1], (d + scratch) * bool(observers))
+    at_once = width // share
+    slopes = max(64, SLICE // (at_once * d))
 
     def integrate() -> None:
-        memory, phase = make_memory(d, columns(observers), scratch, width), START
+        memory, phase = make_memory(d, columns(observers), scratch, width, share), START
         while phase != STOP and not stop.is_set():
             with np.errstate(all="ignore"):
                 phase = advance(
@@ -132,7 +141,7 @@ def _run(
 
     with ThreadPoolExecutor(max(1, threads - 1)) as pool:
         try:
-            others = [pool.submit(integrate) for _ in range(min(threads, -(-members // width)) - 1)]
+            others = [pool.submit(integrate) for _ in range(min(threads, -(-members // at_once)) - 1)]
             integrate()
             for other in others:
                 other.result()

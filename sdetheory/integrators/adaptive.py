@@ -1,15 +1,13 @@
-"""The compiled loop of adaptive flows: W members at a time, each with its own clock, refilled from a
-queue."""
+"""The compiled loop of adaptive flows: W members at a time, one a lane, or one member in all lanes; each with its
+own clock, refilled from a queue."""
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sdetheory.integrators.dop853 import (
     EPSILON,
     SLOT,
-    SLOTS,
     STAGES,
     TERMS,
     error_norm,
@@ -21,41 +19,58 @@ from sdetheory.integrators.dop853 import (
     step_factor,
     trial_step,
 )
+from sdetheory.integrators.memory import (
+    ACCEPTS,
+    AFTER,
+    CHOSEN,
+    DENSE,
+    DUE,
+    EMPTY,
+    FRACTION,
+    HEAD,
+    LAST,
+    MARK,
+    MEMBER,
+    NEW,
+    NEXT,
+    NORM2,
+    NORM3,
+    NORMS,
+    REJECTED,
+    REJECTS,
+    SEEN,
+    SHOWN,
+    SLOPES,
+    STAGE,
+    STATUS,
+    STEP,
+    TIME,
+    TOLERANCES,
+    Y,
+    each,
+    enter,
+    group,
+    leave,
+    parts_of,
+    show,
+    total_up,
+    work_of,
+)
 from sdetheory.integrators.stages import combine, force, inner
 from sdetheory.lanes.borrowed import borrowed
 from sdetheory.lanes.cache import compiled
 from sdetheory.lanes.driver import record
-from sdetheory.lanes.vector import float_rows, lane_array, load, select, store, take
+from sdetheory.lanes.vector import load, select, store, take
+from sdetheory.lanes.verbs import climb
 
 RUNNING, DONE, FAILED = 0, 1, 2
 EULER = np.ones(1)
 SMALLEST = 1e-300  # a step below this, or below 10 ulps of the time, has underflowed
-# First rows of the memory, one number a lane: the step being tried (with the minus of the descent), the
-# fraction of it that is wanted, marks of chosen and of due lanes (1.0), three norms, time, time after the
-# step, next step size.
-STEP, FRACTION, CHOSEN, DUE, NORMS, TIME, AFTER, NEXT, HEAD = 0, 1, 2, 3, 4, 7, 8, 9, 10
-# The vectors that follow, d rows each: state, end of the step, stage, slopes, dense polynomials, state shown.
-Y, NEW, STAGE, SLOPES, DENSE, SHOWN, SEEN = 0, 1, 2, 3, 3 + SLOTS, 10 + SLOTS, 11 + SLOTS
-# Rows of `numbers`: member in the lane (-1: none), next entry of ts, was the last step rejected, steps accepted
-# and rejected, status; and (in the first lane) whether the queue was found empty. Counts stay here until the
-# member is done: neighbours in `results` belong to other threads, which would wait for the shared cache line.
-MEMBER, MARK, REJECTED, ACCEPTS, REJECTS, STATUS, EMPTY, NUMBERS = 0, 1, 2, 3, 4, 5, 6, 7
 # A phase is the slope being computed: 1 ... 11 of a step, 12 at its end, 13 ... 15 for dense output, or one
 # of these.
 START, SLOPE_OF_START, SLOPE_AHEAD, STOP = 0, 16, 17, 18
-LAST, LAST_EXTRA = 12, 15
+LAST_EXTRA = 15
 NOTHING, END, INSIDE = 0, 1, 2  # what is due: nothing, the end of a step, a time inside a step
-
-
-class Memory(NamedTuple):
-    """What the W lanes work on: HEAD rows, the vectors, what the observers saw, and a workspace shared by model
-    and observers."""
-
-    lanes: np.ndarray  # (rows,) lane array
-    rows: np.ndarray  # (rows, W) the same memory, number by number
-    numbers: np.ndarray  # (NUMBERS, W) int64
-    d: int
-    observers: int
 
 
 class Results(NamedTuple):
@@ -66,24 +81,6 @@ class Results(NamedTuple):
     final: np.ndarray  # (members, d)
     times: np.ndarray  # (members,) time reached
     counts: np.ndarray  # (members, 3) accepted steps, rejected steps, DONE or FAILED
-
-
-def make_memory(d: int, observers: int, scratch: int, width: int) -> Memory:
-    """Zeroed memory for states of d rows."""
-    lanes = lane_array(HEAD + SEEN * d + observers + scratch, width)
-    return Memory(lanes, float_rows(lanes), np.zeros((NUMBERS, width), np.int64), d, observers)
-
-
-@njit(inline="always")
-def _group(memory, first, last):
-    """The vectors number first, ..., last-1 of the memory."""
-    return memory.lanes[HEAD + first * memory.d : HEAD + last * memory.d]
-
-
-@njit(inline="always")
-def _work(memory):
-    """The workspace of the model and of the observers, one at a time."""
-    return memory.lanes[HEAD + SEEN * memory.d + memory.observers :]
 
 
 @compiled
@@ -100,25 +97,25 @@ def advance(
     integrator, model, observers = borrowed(integrator), borrowed(model), borrowed(observers)
     ts, starts, memory, results = borrowed(ts), borrowed(starts), borrowed(memory), borrowed(results)
     queue = borrowed(queue)
-    d, lanes, work = memory.d, memory.lanes, _work(memory)
+    lanes, work = memory.lanes, work_of(memory)
     if phase == START:
         for lane in range(memory.numbers.shape[1]):
             _park(memory, starts, lane)
         memory.numbers[EMPTY, 0] = 0
+        store(lanes, TOLERANCES, integrator.rtol)
+        store(lanes, TOLERANCES + 1, integrator.atol)
         phase = _begin(ts[-1], starts, memory, queue)
     while phase != STOP and slopes > 0:
         slopes -= 1
-        if phase < SLOPE_OF_START and phase != LAST:
-            _stage(phase, memory)
-        place, slope = _place(phase), _slope(phase)
-        force(
-            model,
-            1.0,
-            weight_decay,
-            lanes[HEAD + place * d : HEAD + (place + 1) * d],
-            lanes[HEAD + slope * d : HEAD + (slope + 1) * d],
-            work,
-        )
+        if phase == 1 and memory.share > 1:
+            climb(model, weight_decay, lanes[HEAD:], lanes[STEP:HEAD], work)
+            phase, slopes = LAST - 1, slopes - (LAST - 2)
+        else:
+            if phase < SLOPE_OF_START and phase != LAST:
+                _stage(phase, memory)
+            place, slope = _place(phase), _slope(phase)
+            at, out = group(memory, place, place + 1), group(memory, slope, slope + 1)
+            force(model, 1.0, weight_decay, at, out, work)
         if 0 < phase < LAST - 1:
             phase += 1
         else:
@@ -175,12 +172,12 @@ def _after(phase, integrator, observers, ts, starts, memory, results, queue):
 def _stage(s, memory):
     """The state at which slope s (from 0) is taken."""
     combine(
-        _group(memory, Y, NEW),
-        load(memory.lanes, STEP),
+        group(memory, Y, NEW),
+        each(memory, STEP),
         STAGES[s],
         TERMS[s],
-        _group(memory, SLOPES, DENSE),
-        _group(memory, STAGE, SLOPES),
+        group(memory, SLOPES, DENSE),
+        group(memory, STAGE, SLOPES),
     )
 
 
@@ -199,8 +196,7 @@ def _park(memory, starts, lane):
     rows = memory.rows
     memory.numbers[MEMBER, lane] = -1
     rows[STEP, lane], rows[CHOSEN, lane] = 0.0, 0.0
-    for i in range(memory.d):
-        rows[HEAD + i, lane] = starts[0, i]
+    enter(memory, starts, 0, lane)
 
 
 @inner
@@ -219,41 +215,53 @@ def _fill(memory, starts, queue):
             numbers[MEMBER, lane] = member
             rows[TIME, lane], rows[AFTER, lane], rows[NEXT, lane] = 0.0, 0.0, 0.0
             rows[CHOSEN, lane], found = 1.0, True
-            for i in range(memory.d):
-                rows[HEAD + i, lane] = starts[member, i]
+            enter(memory, starts, member, lane)
     return found
+
+
+@inner
+def _measure_start(integrator, memory, moved):
+    """Norms of the states, of their first slopes, and of the change to the slopes `moved`."""
+    lanes, parts = memory.lanes, parts_of(memory)
+    y, slope = group(memory, Y, NEW), group(memory, SLOPES, SLOPES + 1)
+    for part in range(parts):
+        size, speed, change = start_norms(y, slope, moved, integrator.rtol, integrator.atol, part, parts)
+        store(lanes, NORMS + part, size)
+        store(lanes, NORM2 + part, speed)
+        store(lanes, NORM3 + part, change)
+    total_up(memory, 3)
 
 
 @inner
 def _look_ahead(integrator, end, memory):
     """Slopes of the chosen lanes' starts (in `new`) become their first; one Euler step ahead into the
     stage."""
-    rows, lanes, d = memory.rows, memory.lanes, memory.d
-    y, new, slope = _group(memory, Y, NEW), _group(memory, NEW, STAGE), _group(memory, SLOPES, SLOPES + 1)
-    chosen = load(lanes, CHOSEN) > 0.5
-    for i in range(d):
+    rows, _lanes, d = memory.rows, memory.lanes, memory.d
+    y, new, slope = group(memory, Y, NEW), group(memory, NEW, STAGE), group(memory, SLOPES, SLOPES + 1)
+    chosen = each(memory, CHOSEN) > 0.5
+    for i in range(y.size):
         store(slope, i, select(chosen, load(new, i), load(slope, i)))
-    start_norms(y, slope, slope, integrator.rtol, integrator.atol, lanes[NORMS : NORMS + 3])
-    for lane in range(rows.shape[1]):
-        size, speed = np.sqrt(rows[NORMS, lane] / d), np.sqrt(rows[NORMS + 1, lane] / d)
+    _measure_start(integrator, memory, slope)
+    for lane in range(memory.numbers.shape[1]):
+        size, speed = np.sqrt(rows[NORMS, lane] / d), np.sqrt(rows[NORM2, lane] / d)
         rows[STEP, lane] = -trial_step(size, speed, end)
-    combine(y, load(lanes, STEP), EULER, TERMS[1], slope, _group(memory, STAGE, SLOPES))
+    combine(y, each(memory, STEP), EULER, TERMS[1], slope, group(memory, STAGE, SLOPES))
 
 
 @inner
 def _first_steps(integrator, end, memory):
     """First step sizes of the chosen lanes from the slope ahead (in `new`); then `new` is their start."""
     rows, d = memory.rows, memory.d
-    y, new, slope = _group(memory, Y, NEW), _group(memory, NEW, STAGE), _group(memory, SLOPES, SLOPES + 1)
-    start_norms(y, slope, new, integrator.rtol, integrator.atol, memory.lanes[NORMS : NORMS + 3])
-    for lane in range(rows.shape[1]):
+    y, new, _slope = group(memory, Y, NEW), group(memory, NEW, STAGE), group(memory, SLOPES, SLOPES + 1)
+    _measure_start(integrator, memory, new)
+    for lane in range(memory.numbers.shape[1]):
         if rows[CHOSEN, lane] > 0.5:
-            speed, change = np.sqrt(rows[NORMS + 1, lane] / d), np.sqrt(rows[NORMS + 2, lane] / d)
+            speed, change = np.sqrt(rows[NORM2, lane] / d), np.sqrt(rows[NORM3, lane] / d)
             if not speed + change < np.inf:
                 memory.numbers[STATUS, lane] = FAILED
             elif end > 0.0:
                 rows[NEXT, lane] = first_step(-rows[STEP, lane], speed, change, end)
-    for i in range(d):
+    for i in range(y.size):
         store(new, i, load(y, i))
 
 
@@ -261,7 +269,7 @@ def _first_steps(integrator, end, memory):
 def _choose_steps(end, memory):
     """The step each busy lane tries."""
     rows = memory.rows
-    for lane in range(rows.shape[1]):
+    for lane in range(memory.numbers.shape[1]):
         rows[CHOSEN, lane] = 0.0
         if memory.numbers[MEMBER, lane] >= 0:
             time, size = rows[TIME, lane], rows[NEXT, lane]
@@ -274,12 +282,15 @@ def _choose_steps(end, memory):
 @inner
 def _judge_all(integrator, memory):
     """The end of the step and its error in every lane; accepted lanes are chosen. Is there one?"""
-    lanes, chosen = memory.lanes, False
-    k, new = _group(memory, SLOPES, DENSE), _group(memory, NEW, STAGE)
-    norm3, norm5 = finish(_group(memory, Y, NEW), load(lanes, STEP), k, new, integrator.rtol, integrator.atol)
-    store(lanes, NORMS, norm3)
-    store(lanes, NORMS + 1, norm5)
-    for lane in range(memory.rows.shape[1]):
+    lanes, parts, chosen = memory.lanes, parts_of(memory), False
+    if memory.share == 1:
+        y, new, k = group(memory, Y, NEW), group(memory, NEW, STAGE), group(memory, SLOPES, DENSE)
+        for part in range(parts):
+            norm3, norm5 = finish(y, load(lanes, STEP), k, new, integrator.rtol, integrator.atol, part, parts)
+            store(lanes, NORMS + part, norm3)
+            store(lanes, NORM2 + part, norm5)
+    total_up(memory, 2)
+    for lane in range(memory.numbers.shape[1]):
         if memory.numbers[MEMBER, lane] >= 0:
             _judge(memory, lane)
             chosen |= memory.rows[CHOSEN, lane] > 0.5
@@ -296,7 +307,7 @@ def _least(time):
 def _judge(memory, lane):
     """Accept or refuse the step of one lane, and set its next step size."""
     rows, numbers, h = memory.rows, memory.numbers, -memory.rows[STEP, lane]
-    error = error_norm(rows[NORMS, lane], rows[NORMS + 1, lane], h, memory.d)
+    error = error_norm(rows[NORMS, lane], rows[NORM2, lane], h, memory.d)
     rows[NEXT, lane] = h * step_factor(error, numbers[REJECTED, lane] == 1)
     if error < 1.0:
         rows[CHOSEN, lane] = 1.0
@@ -313,18 +324,20 @@ def _judge(memory, lane):
 def _deliver(dense, observers, ts, memory, results):
     """Record the chosen lanes at every time of ts that their step has reached, by dense output inside the
     step."""
-    y, new, shown = _group(memory, Y, NEW), _group(memory, NEW, STAGE), _group(memory, SHOWN, SEEN)
-    output = _group(memory, DENSE, SHOWN)
+    y, new, shown = group(memory, Y, NEW), group(memory, NEW, STAGE), group(memory, SHOWN, SEEN)
+    output = group(memory, DENSE, SHOWN)
     if dense:
-        polynomials(y, new, load(memory.lanes, STEP), _group(memory, SLOPES, DENSE), output)
+        polynomials(y, new, each(memory, STEP), group(memory, SLOPES, DENSE), output)
     while _mark_due(ts, memory) != NOTHING:
-        fraction = load(memory.lanes, FRACTION)
+        fraction = each(memory, FRACTION)
         if dense:
             interpolate(y, fraction, output, shown)
-        for i in range(memory.d):
+        for i in range(y.size):
             store(shown, i, select(fraction == 1.0, load(new, i), load(shown, i)))
-        record(observers, shown, memory.lanes, HEAD + SEEN * memory.d, _work(memory))
-        for lane in range(memory.rows.shape[1]):
+        at, after = show(memory)
+        lanes, seen = memory.lanes, HEAD + SEEN * memory.height
+        record(observers, lanes[at : at + memory.d], lanes, seen, lanes[after:])
+        for lane in range(memory.numbers.shape[1]):
             if memory.rows[DUE, lane] > 0.5:
                 _write(memory, results, lane)
 
@@ -334,7 +347,7 @@ def _mark_due(ts, memory):
     """Mark the chosen lanes with a time to record, and the fraction of their step where it lies; NOTHING,
     END, INSIDE."""
     rows, found = memory.rows, NOTHING
-    for lane in range(rows.shape[1]):
+    for lane in range(memory.numbers.shape[1]):
         rows[FRACTION, lane], rows[DUE, lane] = 1.0, 0.0
         mark, after = memory.numbers[MARK, lane], rows[AFTER, lane]
         if rows[CHOSEN, lane] > 0.5 and mark < ts.size and ts[mark] <= after:
@@ -349,24 +362,23 @@ def _mark_due(ts, memory):
 @inner
 def _write(memory, results, lane):
     """One lane's observed values, and its state if states are kept."""
-    member, mark, d = memory.numbers[MEMBER, lane], memory.numbers[MARK, lane], memory.d
+    member, mark, height = memory.numbers[MEMBER, lane], memory.numbers[MARK, lane], memory.height
     for j in range(memory.observers):
-        results.values[member, mark, j] = memory.rows[HEAD + SEEN * d + j, lane]
+        results.values[member, mark, j] = memory.rows[HEAD + SEEN * height + j, lane]
     if results.states.shape[1] > 0:
-        for i in range(d):
-            results.states[member, mark, i] = memory.rows[HEAD + SHOWN * d + i, lane]
+        leave(memory, HEAD + SHOWN * height, lane, results.states[member, mark])
     memory.numbers[MARK, lane] = mark + 1
 
 
 @inner
 def _move_on(memory):
     """Chosen lanes begin where their step ended, with its last slope as the first."""
-    chosen, d, last = load(memory.lanes, CHOSEN) > 0.5, memory.d, SLOT[12] * memory.d
-    y, new, k = _group(memory, Y, NEW), _group(memory, NEW, STAGE), _group(memory, SLOPES, DENSE)
-    for i in range(d):
+    chosen, last = each(memory, CHOSEN) > 0.5, SLOT[12] * memory.height
+    y, new, k = group(memory, Y, NEW), group(memory, NEW, STAGE), group(memory, SLOPES, DENSE)
+    for i in range(y.size):
         store(y, i, select(chosen, load(new, i), load(y, i)))
         store(k, i, select(chosen, load(k, last + i), load(k, i)))
-    for lane in range(memory.rows.shape[1]):
+    for lane in range(memory.numbers.shape[1]):
         if memory.rows[CHOSEN, lane] > 0.5:
             memory.rows[TIME, lane] = memory.rows[AFTER, lane]
 
@@ -375,13 +387,12 @@ def _move_on(memory):
 def _release(memory, results, starts, end):
     """Lanes that arrived or failed give up their member."""
     numbers = memory.numbers
-    for lane in range(memory.rows.shape[1]):
+    for lane in range(memory.numbers.shape[1]):
         member, time = numbers[MEMBER, lane], memory.rows[TIME, lane]
         if member >= 0 and (time == end or numbers[STATUS, lane] == FAILED):
             results.times[member] = time
             results.counts[member, 0] = numbers[ACCEPTS, lane]
             results.counts[member, 1] = numbers[REJECTS, lane]
-            for i in range(memory.d):
-                results.final[member, i] = memory.rows[HEAD + i, lane]
+            leave(memory, HEAD, lane, results.final[member])
             results.counts[member, 2] = FAILED if numbers[STATUS, lane] == FAILED else DONE
             _park(memory, starts, lane)

@@ -54,18 +54,19 @@ def _packed(rows: np.ndarray) -> np.ndarray:
 
 
 STAGES, ERROR, DENSE = _packed(A), _packed(np.stack([B, E3, E5])), _packed(D)
+PARTS = 8  # a long norm's sum is made in so many parts, coordinates i, i + 8, ... to each
 TERMS = np.array([row.nonzero()[0].max(initial=-1) + 1 for row in STAGES])
 STEP_TERMS = int(TERMS[12])
 
 
 @inner
-def finish(y, h, k, new, rtol, atol):
-    """new <- the end of the step; returns the squared norms of the error estimates of orders 3 and 5, in
-    tolerances."""
+def finish(y, h, k, new, rtol, atol, first, parts):
+    """new <- the end of the step in rows first, first + parts, ...; returns their part of the squared norms of the
+    error estimates of orders 3 and 5, in tolerances."""
     d = y.size
     norm3 = constant(y, 0.0)
     norm5 = norm3
-    for i in range(d):
+    for i in range(first, d, parts):
         move, error3, error5 = constant(y, 0.0), constant(y, 0.0), constant(y, 0.0)
         for s in range(STEP_TERMS):
             slope = load(k, s * d + i)
@@ -128,18 +129,16 @@ def step_factor(error, rejected):
 
 
 @inner
-def start_norms(y, k, moved, rtol, atol, norms):
-    """norms[0..2] <- sums of squares of the state, the first slope and its change to the slope `moved`, in
-    tolerances."""
+def start_norms(y, k, moved, rtol, atol, first, parts):
+    """Sums of squares of the state, the first slope and its change to the slope `moved`, in tolerances, over rows
+    first, first + parts, ..."""
     a, b, c = constant(y, 0.0), constant(y, 0.0), constant(y, 0.0)
-    for i in range(y.size):
+    for i in range(first, y.size, parts):
         inverse = 1.0 / fma(rtol, absolute(load(y, i)), atol)
         value, slope = load(y, i) * inverse, load(k, i) * inverse
         change = load(moved, i) * inverse - slope
         a, b, c = fma(value, value, a), fma(slope, slope, b), fma(change, change, c)
-    store(norms, 0, a)
-    store(norms, 1, b)
-    store(norms, 2, c)
+    return a, b, c
 
 
 @inner

@@ -59,6 +59,11 @@ def _address(program: bytes, first_layer: int, places: tuple[int, ...], width: i
     function.attributes.add("nounwind")
     function.args[1].add_attribute("noalias")
     _emit(function, rows, places, first_layer, width, descends)
+    return machine_code(module, "sweep")
+
+
+def machine_code(module: ir.Module, name: str) -> int:
+    """Where the function of this name in the module starts, in this process and for as long as it lives."""
     parsed = llvm.parse_assembly(str(module))
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2, jit=True
@@ -66,7 +71,7 @@ def _address(program: bytes, first_layer: int, places: tuple[int, ...], width: i
     engine = llvm.create_mcjit_compiler(parsed, machine)
     engine.finalize_object()
     _LOADED.append((engine, machine))
-    return int(engine.get_function_address("sweep"))
+    return int(engine.get_function_address(name))
 
 
 def _emit(function: Any, rows: Rows, places: tuple[int, ...], first_layer: int, width: int, descends: bool) -> None:

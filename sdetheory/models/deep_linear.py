@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdetheory import checks
+from sdetheory.lanes import packed
+from sdetheory.lanes.climb import Plan
 from sdetheory.lanes.dispatch import verb
 from sdetheory.lanes.parts import part
-from sdetheory.lanes.products import multiply
+from sdetheory.lanes.products import ROW, multiply
 from sdetheory.lanes.translate import GRADIENT, address_of, available, translated
 from sdetheory.lanes.vector import constant, fma, load, sqrt, store
-from sdetheory.lanes.verbs import descend, gradient, loss, workspace
+from sdetheory.lanes.verbs import climb, descend, gradient, loss, workspace
 from sdetheory.models.sweep import Sweep, build_sweep, lay_inputs
 
 # ---- losses of one residual entry: penalty(loss, r) and its derivative slope(loss, r)
@@ -55,6 +57,7 @@ def _huber_slope(residual_loss, r):
 # ---- the model
 
 WORTH = 1e4  # gradients of 4 x 4 layers from which a few runs earn back the time their translation takes
+WORTH_PACKING = 5e8  # the same for members one at a time: multiply-adds of a run
 
 
 class DeepLinear(NamedTuple):
@@ -80,6 +83,18 @@ class DeepLinear(NamedTuple):
             return self
         sweep, address = self.sweep, address_of(self.sweep, width, descends)
         return self._replace(sweep=sweep._replace(descent=address) if descends else sweep._replace(code=address))
+
+    def packed(self, slopes: float, plan: Plan) -> "tuple[DeepLinear, int] | None":
+        """For a flow of about so many gradients: members one at a time, where that pays; and rows of its workspace.
+
+        It changes speed, never results."""
+        sweep = self.sweep
+        if not (isinstance(self.residual_loss, Square) and available() and packed.fits(sweep)):
+            return None
+        sums = sweep.program[: sweep.backward].reshape(-1, ROW)[:, -3:].prod(axis=1).sum()
+        if slopes * sums < WORTH_PACKING:
+            return None
+        return self._replace(sweep=sweep._replace(code=packed.address_of(sweep, plan))), packed.workspace_rows(sweep)
 
     @property
     def widths(self) -> np.ndarray:
@@ -133,6 +148,12 @@ def _gradient(model, w, out, work):
     multiply(sweep.program, 0, sweep.forward, w, work, work, sweep.constants)
     _slopes(model.residual_loss, model.scale, work, sweep.residual, sweep.residual + sweep.entries)
     multiply(sweep.program, sweep.forward, sweep.backward, w, out, work, sweep.constants)
+
+
+@climb.of(DeepLinear)
+def _climb(model, weight_decay, vectors, head, work):
+    sweep = model.sweep
+    translated(sweep.code, packed.CLIMB, vectors, head, work, sweep.constants, model.scale, weight_decay)
 
 
 @descend.of(DeepLinear)

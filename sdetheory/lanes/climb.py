@@ -1,0 +1,160 @@
+"""Machine code for a step of an explicit scheme with error control, for one member in all lanes.
+
+All slopes but the last, the end of the step and the norms of its error, without a return to the compiled loop: with
+one member at a time that loop would take as long as the sums.  Two stages share the reading of slopes where the
+slope between them comes last in the sum of the second.  Sums are in the order of `integrators.stages` and
+`integrators.dop853`, with the same roundings: results are equal, bit by bit.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+
+from sdetheory.lanes.emit import called, fma_of, load, repeat, spread, store
+from sdetheory.lanes.sheet import DOUBLE, I32, I64, LANE, LANES
+
+BESIDE = 2  # rows of a vector at a time in sums of slopes
+Terms = tuple[tuple[int, float], ...]  # (slope, coefficient), in the order of the sum
+
+
+class Plan(NamedTuple):
+    """The scheme, and where things are in a member's memory: vectors by number, numbers of its head by row."""
+
+    state: int
+    end: int
+    stage: int
+    slopes: int
+    stages: tuple[tuple[int, Terms], ...]  # (slope, terms of the state at which it is taken)
+    ending: tuple[Terms, Terms, Terms]  # the move, the errors of orders 3 and 5
+    step: int  # minus the step
+    tolerances: int  # relative, absolute
+    norms: tuple[int, int]  # parts of the squared norms of the two errors
+
+    def pairs(self, i: int) -> bool:
+        """May stage i be summed together with the next one?"""
+        if i + 1 >= len(self.stages):
+            return False
+        slope, after = self.stages[i][0], self.stages[i + 1][1]
+        return len(after) > 1 and after[-1][0] == slope
+
+
+class Climb:
+    """The code, written where the builder stands; `gradient(at, out)` writes a call."""
+
+    def __init__(
+        self, builder: Any, plan: Plan, d: int, vectors: Any, head: Any, decay: Any, gradient: Callable[[Any, Any], Any]
+    ) -> None:
+        self.builder, self.plan, self.d, self.vectors, self.head = builder, plan, d, vectors, head
+        self.decay, self.gradient, self.fma = spread(builder, decay), gradient, fma_of(builder.module)
+        self.decays = builder.fcmp_ordered("!=", decay, DOUBLE(0.0))
+        self.state, self.end, self.stage = (self.vector(i) for i in (plan.state, plan.end, plan.stage))
+        self.h = load(builder, head, LANES * plan.step)
+        self.h = spread(builder, builder.extract_element(self.h, I32(0)))
+
+    def emit(self) -> None:
+        """All of it."""
+        stages, half = self.plan.stages, False
+        for i, (slope, terms) in enumerate(stages):
+            pairs = not half and self.plan.pairs(i)
+            if half:
+                self.over_rows([self.stage], self.second, terms[-1:])
+            elif pairs:
+                self.over_rows([self.stage, self.end], self.both, terms, stages[i + 1][1][:-1])
+            else:
+                self.over_rows([self.stage], self.combined, terms)
+            half = pairs
+            new = self.vector(self.plan.slopes + slope)
+            self.gradient(self.stage, new)
+            with self.builder.if_then(self.decays):
+                self.over_rows([new], self.decayed, new)
+        self.finish()
+
+    def vector(self, number: int) -> Any:
+        """Where a vector of the memory starts."""
+        return self.builder.gep(self.vectors, [I64(number * self.d)])
+
+    def over_rows(self, results: list[Any], body: Callable[..., list[list[Any]]], *given: Any) -> None:
+        """results <- body(rows, ...), some rows at a time."""
+
+        def rows(number: Any) -> None:
+            places = self.places(number)
+            for result, values in zip(results, body(places, *given), strict=True):
+                for place, value in zip(places, values, strict=True):
+                    self.write(result, place, value)
+
+        repeat(self.builder, self.d // (LANES * BESIDE), rows)
+
+    def places(self, number: Any) -> list[Any]:
+        """Where group `number` of rows starts in a vector, row by row."""
+        first = self.builder.mul(number, I64(LANES * BESIDE))
+        return [self.builder.add(first, I64(LANES * i)) for i in range(BESIDE)]
+
+    def read(self, vector: Any, places: list[Any]) -> list[Any]:
+        """Rows of a vector."""
+        return [load(self.builder, self.builder.gep(vector, [place])) for place in places]
+
+    def write(self, vector: Any, place: Any, value: Any) -> None:
+        """One row of a vector."""
+        store(self.builder, value, self.builder.gep(vector, [place]))
+
+    def sums(self, places: list[Any], *several: Terms, first: list[Any] | None = None) -> list[list[Any]]:
+        """For each of several lists of terms: first + sum_s a_s k_s, a slope read once for all of them."""
+        totals = [first or [ir.Constant(LANE, None) for _ in places] for _ in several]
+        for s in sorted({s for terms in several for s, _ in terms}):
+            rows = self.read(self.vector(self.plan.slopes + s), places)
+            for i, terms in enumerate(several):
+                for a in (a for slope, a in terms if slope == s):
+                    factor = ir.Constant(LANE, [DOUBLE(a)] * LANES)
+                    totals[i] = [
+                        self.builder.call(self.fma, [factor, row, t]) for row, t in zip(rows, totals[i], strict=True)
+                    ]
+        return totals
+
+    def moved(self, places: list[Any], totals: list[Any]) -> list[Any]:
+        """y + h total."""
+        old = self.read(self.state, places)
+        return [self.builder.call(self.fma, [self.h, total, y]) for total, y in zip(totals, old, strict=True)]
+
+    def combined(self, places: list[Any], terms: Terms) -> list[list[Any]]:
+        """A stage."""
+        return [self.moved(places, *self.sums(places, terms))]
+
+    def both(self, places: list[Any], terms: Terms, after: Terms) -> list[list[Any]]:
+        """A stage, and the sum of the next one as far as it is known."""
+        now, later = self.sums(places, terms, after)
+        return [self.moved(places, now), later]
+
+    def second(self, places: list[Any], last: Terms) -> list[list[Any]]:
+        """A stage whose sum lacks the last term."""
+        return [self.moved(places, *self.sums(places, last, first=self.read(self.end, places)))]
+
+    def decayed(self, places: list[Any], slope: Any) -> list[list[Any]]:
+        """weight_decay w + the slope."""
+        pairs = zip(self.read(self.stage, places), self.read(slope, places), strict=True)
+        return [[self.builder.call(self.fma, [self.decay, w, k]) for w, k in pairs]]
+
+    def finish(self) -> None:
+        """The end of the step, and its errors in tolerances, squared and added up in each lane."""
+        builder = self.builder
+        relative, absolute = (load(builder, self.head, LANES * (self.plan.tolerances + i)) for i in (0, 1))
+        one = ir.Constant(LANE, [DOUBLE(1.0)] * LANES)
+        for row in self.plan.norms:
+            store(builder, ir.Constant(LANE, None), self.head, LANES * row)
+
+        def rows(number: Any) -> None:
+            places = self.places(number)
+            move, *errors = self.sums(places, *self.plan.ending)
+            inverses = []
+            for place, old, value in zip(places, self.read(self.state, places), self.moved(places, move), strict=True):
+                self.write(self.end, place, value)
+                size = called(builder, "maxnum", called(builder, "fabs", old), called(builder, "fabs", value))
+                inverses.append(builder.fdiv(one, builder.call(self.fma, [relative, size, absolute])))
+            for row, error in zip(self.plan.norms, errors, strict=True):
+                norm = load(builder, self.head, LANES * row)
+                for x, inverse in zip(error, inverses, strict=True):
+                    scaled = builder.fmul(x, inverse)
+                    norm = builder.call(self.fma, [scaled, scaled, norm])
+                store(builder, norm, self.head, LANES * row)
+
+        repeat(builder, self.d // (LANES * BESIDE), rows)
