@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import sdetheory
 from sdetheory import evaluate
+from sdetheory.lanes.translate import address_of
 from sdetheory.models.deep_linear import PseudoHuber, Square, deep_linear, deep_linear_from_data, scalar_chain
 from sdetheory.models.deep_linear_noise import label_noise
 from sdetheory.models.noise import NoNoise
@@ -100,14 +101,17 @@ def test_machine_code_of_a_network_gives_the_bits_of_its_table(monkeypatch, widt
     assert model.translated(8, 1e300) is model
     read = run([70], threads=1, width=8)
     monkeypatch.setattr("sdetheory.models.deep_linear.WORTH", 0.0)
-    descends = dynamics != "flow"
+    descends, asked = dynamics != "flow", set()
     sweep = model.translated(8, 1.0, descends).sweep
     assert (sweep.code == 0, sweep.descent == 0) == (descends, not descends), sweep
+    ask = lambda sweep, width, kind: asked.add((width, kind)) or address_of(sweep, width, kind)
+    monkeypatch.setattr("sdetheory.models.deep_linear.address_of", ask)
     often = [1, 2, 31, 32, 33, 64, 69, 70]
     for width, threads, ts in ((8, 1, [70]), (32, 1, often), (16, 2, [70]), (8, 3, often)):
         found = run(ts, threads=threads, width=width)
         away = np.abs(found - read).max()
         assert np.array_equal(found, read), (width, threads, ts, away)
+    assert asked == {(width, descends) for width in (8, 16, 32)}, asked
 
 
 def test_only_long_runs_of_small_square_loss_networks_are_translated(monkeypatch):

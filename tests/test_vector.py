@@ -105,6 +105,13 @@ def test_lane_arrays_are_aligned_and_know_their_width():
         assert vector.as_lanes(float_rows(x)).dtype == x.dtype
     with pytest.raises(ValueError, match="`width` must be one of"):
         lane_array(3, 5)
+    shapes = {"a": (2, 3), "none": (0, 4), "b": (5,)}
+    for width in WIDTHS:
+        several = vector.lane_arrays(shapes, width)
+        for number, (name, x) in enumerate(several.items()):
+            assert x.ctypes.data % 64 == 0 and x.shape == shapes[name], (name, x.shape)
+            assert x.flags.c_contiguous and not float_rows(x).any(), (name, "not zero: another one's memory")
+            float_rows(x)[...] = 1.0 + number
     with pytest.raises(ValueError, match="C-contiguous"):
         vector.as_lanes(np.zeros((8, 3)).T)
 
