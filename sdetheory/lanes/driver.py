@@ -322,7 +322,7 @@ def run(
         }
         own = lane_arrays(shapes, width)
         saved, scratch = lane_array((size, SAVED), width, "u8"), lane_array(rows, width)
-        for first, last in _slices(task.steps, size * width * (d + 8)):
+        for first, last in _slices(task.steps, size * width * (int(sizes[2]) + 4)):
             if stop:
                 return
             with np.errstate(all="ignore"):  # plain Python would warn where compiled code does not
@@ -360,7 +360,7 @@ def run(
                 tick((min(high * width, paths) - low * width) * (last - first))
         _deliver(own, slice(low * width, min(high * width, paths)), out)
 
-    size = _chunk(blocks, task.steps * width * (d + 8), threads)
+    size = _chunk(blocks, task.steps * width * (int(sizes[2]) + 4), threads)
     chunks = [(low, min(low + size, blocks)) for low in range(0, blocks, size)]
     if threads == 1 or len(chunks) == 1:
         for chunk in chunks:
