@@ -56,7 +56,7 @@ from sdetheory.integrators.memory import (
     total_up,
     work_of,
 )
-from sdetheory.integrators.stages import combine, force, inner
+from sdetheory.integrators.stages import combine, force, inlined, inner
 from sdetheory.lanes.borrowed import borrowed
 from sdetheory.lanes.cache import compiled
 from sdetheory.lanes.driver import record
@@ -146,23 +146,25 @@ def _begin(end, starts, memory, queue):
     return 1
 
 
-@inner
+@inlined
 def _after(phase, integrator, observers, ts, starts, memory, results, queue):
     """What to do with the slope just computed; returns the phase of the slope needed next."""
     end = ts[-1]
     if phase == SLOPE_OF_START:
         _look_ahead(integrator, end, memory)
         return SLOPE_AHEAD
+    arrived = True
     if phase == SLOPE_AHEAD:
         _first_steps(integrator, end, memory)
-        _deliver(phase == LAST_EXTRA, observers, ts, memory, results)
     elif phase == LAST - 1:
         if _judge_all(integrator, memory):
             return LAST
-    elif phase < LAST or (phase == LAST and _mark_due(ts, memory) == INSIDE) or LAST < phase < LAST_EXTRA:
+        arrived = False
+    elif (phase == LAST and _mark_due(ts, memory) == INSIDE) or LAST < phase < LAST_EXTRA:
         return phase + 1
-    else:
+    if arrived:
         _deliver(phase == LAST_EXTRA, observers, ts, memory, results)
+    if arrived and phase != SLOPE_AHEAD:
         _move_on(memory)
     _release(memory, results, starts, end)
     return _begin(end, starts, memory, queue)
@@ -199,7 +201,7 @@ def _park(memory, starts, lane):
     enter(memory, starts, 0, lane)
 
 
-@inner
+@inlined
 def _fill(memory, starts, queue):
     """Members from the queue go to the empty lanes, which are chosen. Is there one?"""
     rows, numbers, found = memory.rows, memory.numbers, False
@@ -232,7 +234,7 @@ def _measure_start(integrator, memory, moved):
     total_up(memory, 3)
 
 
-@inner
+@inlined
 def _look_ahead(integrator, end, memory):
     """Slopes of the chosen lanes' starts (in `new`) become their first; one Euler step ahead into the
     stage."""
@@ -248,7 +250,7 @@ def _look_ahead(integrator, end, memory):
     combine(y, each(memory, STEP), EULER, TERMS[1], slope, group(memory, STAGE, SLOPES))
 
 
-@inner
+@inlined
 def _first_steps(integrator, end, memory):
     """First step sizes of the chosen lanes from the slope ahead (in `new`); then `new` is their start."""
     rows, d = memory.rows, memory.d
@@ -265,7 +267,7 @@ def _first_steps(integrator, end, memory):
         store(new, i, load(y, i))
 
 
-@inner
+@inlined
 def _choose_steps(end, memory):
     """The step each busy lane tries."""
     rows = memory.rows
@@ -279,7 +281,7 @@ def _choose_steps(end, memory):
             rows[STEP, lane] = time - rows[AFTER, lane]
 
 
-@inner
+@inlined
 def _judge_all(integrator, memory):
     """The end of the step and its error in every lane; accepted lanes are chosen. Is there one?"""
     lanes, parts, chosen = memory.lanes, parts_of(memory), False
@@ -303,7 +305,7 @@ def _least(time):
     return max(10.0 * EPSILON * time, SMALLEST)
 
 
-@inner
+@inlined
 def _judge(memory, lane):
     """Accept or refuse the step of one lane, and set its next step size."""
     rows, numbers, h = memory.rows, memory.numbers, -memory.rows[STEP, lane]
@@ -320,7 +322,7 @@ def _judge(memory, lane):
         numbers[STATUS, lane] = FAILED
 
 
-@inner
+@inlined
 def _deliver(dense, observers, ts, memory, results):
     """Record the chosen lanes at every time of ts that their step has reached, by dense output inside the
     step."""
@@ -359,7 +361,7 @@ def _mark_due(ts, memory):
     return found
 
 
-@inner
+@inlined
 def _write(memory, results, lane):
     """One lane's observed values, and its state if states are kept."""
     member, mark, height = memory.numbers[MEMBER, lane], memory.numbers[MARK, lane], memory.height
@@ -370,7 +372,7 @@ def _write(memory, results, lane):
     memory.numbers[MARK, lane] = mark + 1
 
 
-@inner
+@inlined
 def _move_on(memory):
     """Chosen lanes begin where their step ended, with its last slope as the first."""
     chosen, last = each(memory, CHOSEN) > 0.5, SLOT[12] * memory.height
@@ -383,7 +385,7 @@ def _move_on(memory):
             memory.rows[TIME, lane] = memory.rows[AFTER, lane]
 
 
-@inner
+@inlined
 def _release(memory, results, starts, end):
     """Lanes that arrived or failed give up their member."""
     numbers = memory.numbers

@@ -3,11 +3,14 @@ time."""
 
 from typing import Any
 
-from sdetheory.lanes.parts import part
+from numba import njit
+
+from sdetheory.lanes.parts import OPTIONS, part
 from sdetheory.lanes.vector import constant, fma, load, store
 from sdetheory.lanes.verbs import gradient
 
 inner = part
+inlined = njit(forceinline=True, **OPTIONS)  # where it is called, once: a call passes every array word by word
 
 
 @inner
