@@ -155,8 +155,11 @@ def test_one_at_a_time_or_side_by_side_is_the_same(monkeypatch, samples, weight_
 def test_threads_width_company_and_order_change_nothing(monkeypatch):
     one_at_a_time(monkeypatch, True)
     model, w0 = problem(WIDTHS, members=9)
+    many = np.tile(w0, (60, 1))  # for long enough that all threads are at work
     run = flow(model, w0)
-    same(flow(model, w0, threads=3, width=16), run)
+    crowd = flow(model, many, threads=3, width=16)
+    same(crowd, flow(model, many))
+    assert np.array_equal(crowd.states[-9:], run.states), np.abs(crowd.states[-9:] - run.states).max()
     few = flow(model, w0[4:6])
     assert np.array_equal(few.states, run.states[4:6]), np.abs(few.states - run.states[4:6]).max()
     order = np.random.default_rng(1).permutation(9)
