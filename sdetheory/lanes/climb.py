@@ -1,4 +1,4 @@
-"""Machine code for a step of an explicit scheme with error control, for one member in all lanes.
+"""Machine code for a step of an explicit scheme with error control, for one member or two that share the lanes.
 
 All slopes but the last, the end of the step and the norms of its error, without a return to the compiled loop: with
 one member at a time that loop would take as long as the sums.  Two stages share the reading of slopes where the
@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 
 from sdetheory.lanes.emit import called, fma_of, load, repeat, spread, store
-from sdetheory.lanes.sheet import DOUBLE, I32, I64, LANE, LANES
+from sdetheory.lanes.sheet import DOUBLE, I64, LANE, LANES
 
-BESIDE = 2  # rows of a vector at a time in sums of slopes
+BESIDE = 2  # rows of a vector at a time in sums of slopes, a multiple of the members
 Terms = tuple[tuple[int, float], ...]  # (slope, coefficient), in the order of the sum
 
 
@@ -43,14 +43,22 @@ class Climb:
     """The code, written where the builder stands; `gradient(at, out)` writes a call."""
 
     def __init__(
-        self, builder: Any, plan: Plan, d: int, vectors: Any, head: Any, decay: Any, gradient: Callable[[Any, Any], Any]
+        self,
+        builder: Any,
+        plan: Plan,
+        d: int,
+        members: int,
+        vectors: Any,
+        head: Any,
+        decay: Any,
+        gradient: Callable[[Any, Any], Any],
     ) -> None:
-        self.builder, self.plan, self.d, self.vectors, self.head = builder, plan, d, vectors, head
+        self.builder, self.plan, self.vectors, self.head = builder, plan, vectors, head
+        self.members, self.rows = members, -(-d * members // LANES)  # of a vector; the rest of the last one is zero
         self.decay, self.gradient, self.fma = spread(builder, decay), gradient, fma_of(builder.module)
         self.decays = builder.fcmp_ordered("!=", decay, DOUBLE(0.0))
         self.state, self.end, self.stage = (self.vector(i) for i in (plan.state, plan.end, plan.stage))
-        self.h = load(builder, head, LANES * plan.step)
-        self.h = spread(builder, builder.extract_element(self.h, I32(0)))
+        self.h = spread(builder, load(builder, head, LANES * plan.step, ir.VectorType(DOUBLE, members)), members)
 
     def emit(self) -> None:
         """All of it."""
@@ -72,23 +80,29 @@ class Climb:
 
     def vector(self, number: int) -> Any:
         """Where a vector of the memory starts."""
-        return self.builder.gep(self.vectors, [I64(number * self.d)])
+        return self.builder.gep(self.vectors, [I64(number * self.rows * LANES)])
 
     def over_rows(self, results: list[Any], body: Callable[..., list[list[Any]]], *given: Any) -> None:
         """results <- body(rows, ...), some rows at a time."""
 
-        def rows(number: Any) -> None:
-            places = self.places(number)
+        def rows(places: list[Any]) -> None:
             for result, values in zip(results, body(places, *given), strict=True):
                 for place, value in zip(places, values, strict=True):
                     self.write(result, place, value)
 
-        repeat(self.builder, self.d // (LANES * BESIDE), rows)
+        self.some_at_a_time(rows)
 
-    def places(self, number: Any) -> list[Any]:
-        """Where group `number` of rows starts in a vector, row by row."""
-        first = self.builder.mul(number, I64(LANES * BESIDE))
-        return [self.builder.add(first, I64(LANES * i)) for i in range(BESIDE)]
+    def some_at_a_time(self, body: Callable[[list[Any]], None]) -> None:
+        """body(where the rows of a group start in a vector), group by group."""
+
+        def group(number: Any) -> None:
+            first = self.builder.mul(number, I64(LANES * BESIDE))
+            body([self.builder.add(first, I64(LANES * i)) for i in range(BESIDE)])
+
+        whole = self.rows // BESIDE * BESIDE
+        repeat(self.builder, self.rows // BESIDE, group)
+        if self.rows > whole:
+            body([I64(LANES * row) for row in range(whole, self.rows)])
 
     def read(self, vector: Any, places: list[Any]) -> list[Any]:
         """Rows of a vector."""
@@ -139,11 +153,10 @@ class Climb:
         builder = self.builder
         relative, absolute = (load(builder, self.head, LANES * (self.plan.tolerances + i)) for i in (0, 1))
         one = ir.Constant(LANE, [DOUBLE(1.0)] * LANES)
-        for row in self.plan.norms:
+        for row in (norm + part for norm in self.plan.norms for part in range(self.members)):
             store(builder, ir.Constant(LANE, None), self.head, LANES * row)
 
-        def rows(number: Any) -> None:
-            places = self.places(number)
+        def rows(places: list[Any]) -> None:
             move, *errors = self.sums(places, *self.plan.ending)
             inverses = []
             for place, old, value in zip(places, self.read(self.state, places), self.moved(places, move), strict=True):
@@ -151,10 +164,11 @@ class Climb:
                 size = called(builder, "maxnum", called(builder, "fabs", old), called(builder, "fabs", value))
                 inverses.append(builder.fdiv(one, builder.call(self.fma, [relative, size, absolute])))
             for row, error in zip(self.plan.norms, errors, strict=True):
-                norm = load(builder, self.head, LANES * row)
-                for x, inverse in zip(error, inverses, strict=True):
-                    scaled = builder.fmul(x, inverse)
-                    norm = builder.call(self.fma, [scaled, scaled, norm])
-                store(builder, norm, self.head, LANES * row)
+                norms = [load(builder, self.head, LANES * (row + part)) for part in range(self.members)]
+                for i, (x, inverse) in enumerate(zip(error, inverses, strict=True)):
+                    scaled, part = builder.fmul(x, inverse), i % self.members
+                    norms[part] = builder.call(self.fma, [scaled, scaled, norms[part]])
+                for part, norm in enumerate(norms):
+                    store(builder, norm, self.head, LANES * (row + part))
 
-        repeat(builder, self.d // (LANES * BESIDE), rows)
+        self.some_at_a_time(rows)

@@ -26,11 +26,13 @@ def called(builder: Any, name: str, *vectors: Any) -> Any:
     return builder.call(intrinsic(builder.module, name, len(vectors)), vectors)
 
 
-def spread(builder: Any, number: Any) -> Any:
-    """The same number in every lane."""
-    undefined = ir.Constant(LANE, ir.Undefined)
-    first = builder.insert_element(undefined, number, I32(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, LANES), None))
+def spread(builder: Any, value: Any, members: int = 0) -> Any:
+    """The same number in every lane; or a vector of so many numbers again and again."""
+    if members == 0:
+        undefined = ir.Constant(ir.VectorType(DOUBLE, 1), ir.Undefined)
+        value, members = builder.insert_element(undefined, value, I32(0)), 1
+    order = ir.Constant(ir.VectorType(I32, LANES), [I32(lane % members) for lane in range(LANES)])
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), order)
 
 
 def load(builder: Any, base: Any, offset: int = 0, kind: Any = LANE) -> Any:
@@ -40,16 +42,35 @@ def load(builder: Any, base: Any, offset: int = 0, kind: Any = LANE) -> Any:
     return value
 
 
+def load_part(builder: Any, base: Any, offset: int, lanes: int, whole: Any = LANE) -> Any:
+    """The first lanes of that vector, and zeros: nothing beyond them is read."""
+    if lanes == whole.count:
+        return load(builder, base, offset, whole)
+    kind = ir.VectorType(DOUBLE, lanes)
+    order = [I32(min(lane, lanes)) for lane in range(whole.count)]
+    zeros, value = ir.Constant(kind, None), load(builder, base, offset, kind)
+    return builder.shuffle_vector(value, zeros, ir.Constant(ir.VectorType(I32, whole.count), order))
+
+
+def store_part(builder: Any, value: Any, base: Any, offset: int, lanes: int) -> None:
+    """Write the first lanes of a vector, and nothing beyond."""
+    if lanes < LANES:
+        order = ir.Constant(ir.VectorType(I32, lanes), [I32(lane) for lane in range(lanes)])
+        value = builder.shuffle_vector(value, ir.Constant(LANE, ir.Undefined), order)
+    store(builder, value, base, offset)
+
+
 def store(builder: Any, value: Any, base: Any, offset: int = 0) -> None:
     """Write a vector `offset` doubles after `base`."""
-    place = builder.bitcast(builder.gep(base, [I64(offset)]), LANE.as_pointer())
+    place = builder.bitcast(builder.gep(base, [I64(offset)]), value.type.as_pointer())
     builder.store(value, place).align = 8
 
 
 def repeat(builder: Any, count: int, body: Callable[[Any], Any]) -> None:
     """body(0), ..., body(count - 1): a loop unless there is one only."""
-    if count == 1:
-        body(I64(0))
+    if count < 2:
+        for number in range(count):
+            body(I64(number))
         return
     before, inside, after = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("loop.end")
     builder.branch(inside)

@@ -1,30 +1,33 @@
-"""Machine code for one network and one member: eight neighbouring numbers of a matrix to a vector register.
+"""Machine code for one network and few members: neighbouring numbers of a matrix to a vector register.
 
 Eight members side by side take eight times the memory of one, and with wide layers their slopes leave the caches
-near the core.  So where all layers are multiples of eight wide, a flow takes members one at a time, each in the
-order of its flat weights.  A tile of C = A B is h rows by c registers of columns: rows of B are loaded, entries of
-A spread over the lanes.  Where B is a transpose, it is turned first, block by block.  Sums are those of
-`lanes.products`, in the same order and with the same roundings: results are equal, bit by bit.
+near the core.  So where layers are wide, a flow takes members one at a time, each in the order of its flat
+weights, or two, number by number, where eight columns to a register would leave it half empty.  A tile of
+C = A B is h rows by c registers of columns: rows of B are loaded, entries of A spread over the lanes.  Where B is a
+transpose, it is turned first, block by block.  Sums are those of `lanes.products`, in the same order and with the
+same roundings: results are equal, bit by bit.
 """
 
 import functools
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
 from sdetheory.lanes.climb import Climb, Plan
-from sdetheory.lanes.emit import POINTER, fma_of, load, repeat, spread, store
+from sdetheory.lanes.emit import POINTER, fma_of, load, load_part, repeat, spread, store, store_part
 from sdetheory.lanes.products import OUTPUT, ROW, WEIGHTS, WORK
 from sdetheory.lanes.sheet import DOUBLE, I32, I64, LANE, LANES
 from sdetheory.lanes.translate import GRADIENT, machine_code
 
-FEWEST = 256  # weights from which it pays: below, the loop around the steps takes as long as they (2x8: 1.0, 4x8: 1.2)
+FEWEST = 192  # weights from which it pays: below, the loop around the steps takes as long as they (2x8: 1.0, 3x8: 1.15)
 ACROSS = 4  # registers of columns in the widest tile
 HEIGHT = {1: 8, 2: 8, 3: 6, 4: 4}  # rows of a tile, by its registers of columns: enough sums to hide their latency
 CLIMB = 1  # what the function may be asked for beside the gradient
 AT_ONCE = 4  # terms of a sum written out before the loop comes round
+FULL = 0.6  # part of the registers of columns that must be filled for it to pay
 _HALF = ir.VectorType(DOUBLE, LANES // 2)
 _KIND = ir.FunctionType(ir.VoidType(), [I64, *[POINTER] * 4, *[DOUBLE] * 2])  # as in `lanes.translate`
 _GRADIENT = ir.FunctionType(ir.VoidType(), [*[POINTER] * 4, DOUBLE])
@@ -32,24 +35,37 @@ _PRODUCT = ir.FunctionType(ir.VoidType(), [*[POINTER] * 4, DOUBLE])
 _TURN = ir.FunctionType(ir.VoidType(), [POINTER] * 2)
 
 
-def for_flow(model: Any, slopes: float, plan: Plan) -> tuple[Any, int] | None:
-    """The model in its form for one member at a time, and the rows of 8 numbers its workspace has; None: side by side.
+def for_flow(model: Any, slopes: float, plan: Plan) -> tuple[Any, int, int] | None:
+    """The model in its form for few members at a time, how many, and the rows of 8 numbers its workspace has; None: a
+    member a lane.
 
     For a run of about so many gradients, in the stages of `plan`; not to be kept beyond it."""
     packed = getattr(model, "packed", None)
     return None if packed is None else packed(slopes, plan)
 
 
-def fits(sweep: Any) -> bool:
-    """Are all matrices of the sweep whole registers wide and high, and large enough?"""
+def members_of(sweep: Any) -> int:
+    """How many members go together: those that fill registers of columns best, or 0 where none fill them well or the
+    weights are few."""
     sides = [*sweep.program[sweep.descending :].tolist(), sweep.entries // int(sweep.program[-1])]
-    return all(side % LANES == 0 for side in sides) and layer_sizes(sweep).sum() >= FEWEST
+    filled = {m: min(side * m / (LANES * registers(side * m)) for side in sides) for m in (1, 2)}
+    if sweep.inputs:
+        del filled[2]  # X is read as it is
+    best = max(filled, key=lambda m: filled[m])
+    return best if filled[best] >= FULL and min(sides) >= LANES and layer_sizes(sweep).sum() >= FEWEST else 0
+
+
+def registers(numbers: int) -> int:
+    """Registers that hold so many numbers."""
+    return -(-numbers // LANES)
 
 
 def workspace_rows(sweep: Any) -> int:
-    """Rows of 8 numbers: the sweep's own, and the largest matrix to be turned."""
-    widths = sweep.program[sweep.descending :]
-    return int(sweep.rows + widths.max() * (sweep.entries // widths[-1])) // LANES
+    """Rows of 8 numbers: the sweep's own, and the largest matrix to be turned, its sides whole registers."""
+    widths = sweep.program[sweep.descending :].tolist()
+    columns, members = max(*widths, sweep.entries // widths[-1]), members_of(sweep)
+    across = LANES // members
+    return registers(sweep.rows * members) + -(-columns // across) * across * registers(max(widths) * members)
 
 
 def address_of(sweep: Any, plan: Plan) -> int:
@@ -59,7 +75,7 @@ def address_of(sweep: Any, plan: Plan) -> int:
     memory, and `keep` is the weight decay: a step is made, see `lanes.climb`."""
     places = (sweep.forward // ROW, sweep.entries, sweep.inputs, sweep.rows)
     d = int(layer_sizes(sweep).sum())
-    return _address(sweep.program[: sweep.backward].tobytes(), places, d, plan)
+    return _address(sweep.program[: sweep.backward].tobytes(), places, d, members_of(sweep), plan)
 
 
 def layer_sizes(sweep: Any) -> np.ndarray:
@@ -69,11 +85,11 @@ def layer_sizes(sweep: Any) -> np.ndarray:
 
 
 @functools.cache
-def _address(program: bytes, places: tuple[int, ...], d: int, plan: Plan) -> int:
+def _address(program: bytes, places: tuple[int, ...], d: int, members: int, plan: Plan) -> int:
     rows = np.frombuffer(program, np.int64).reshape(-1, ROW).tolist()
     module = ir.Module("sdetheory.packed")
     gradient = _function(module, _GRADIENT, "gradient")
-    _emit(gradient, rows, *places)
+    _emit(gradient, rows, members, *places)
     function = ir.Function(module, _KIND, "packed")
     function.attributes.add("nounwind")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -84,39 +100,46 @@ def _address(program: bytes, places: tuple[int, ...], d: int, plan: Plan) -> int
     builder.call(gradient, [weights, out, *rest])
     builder.ret_void()
     builder.position_at_end(climb)
-    Climb(builder, plan, d, weights, out, keep, lambda at, to: builder.call(gradient, [at, to, *rest])).emit()
+    Climb(builder, plan, d, members, weights, out, keep, lambda at, to: builder.call(gradient, [at, to, *rest])).emit()
     builder.ret_void()
     return machine_code(module, "packed")
 
 
-def _emit(function: Any, rows: list[list[int]], forward: int, entries: int, inputs: int, scratch: int) -> None:
+def _emit(
+    function: Any, rows: list[list[int]], members: int, forward: int, entries: int, inputs: int, scratch: int
+) -> None:
     """A call for each product, the operands at known places; X is read among the constants."""
     builder, module = ir.IRBuilder(function.append_basic_block("entry")), function.module
     weights, out, work, constants, scale = function.args
     bases = {WEIGHTS: weights, OUTPUT: out, WORK: work}
-    turned = builder.gep(work, [I64(scratch)])
+    turned = builder.gep(work, [I64(registers(scratch * members) * LANES)])
 
     def place(array: int, offset: int) -> Any:
-        known = array == WORK and offset < inputs
-        return builder.gep(constants if known else bases[array], [I64(offset + entries * known)])
+        if array == WORK and offset < inputs:
+            return builder.gep(constants, [I64(offset + entries)])
+        return builder.gep(bases[array], [I64(offset * members)])
 
     for i, (init, a, oa, ai, ak, b, ob, bk, bj, c, oc, m, q, n) in enumerate(rows):
         right = place(b, ob)
         if bj != 1:
-            builder.call(_turn(module, q, n), [right, turned])
-            right, bk = turned, q
+            turn = _Turn(module, members, q, n)
+            builder.call(turn.function, [right, turned])
+            right, bk = turned, turn.stride
         start = builder.gep(constants, [I64(max(init, 0))])
-        product = _Product(module, m, q, n, ai, ak, bk, init >= 0, i == forward - 1)
+        product = _Product(module, members, m, q, n, ai, ak, bk, init >= 0, i == forward - 1)
         builder.call(product.function, [place(a, oa), right, place(c, oc), start, scale])
     builder.ret_void()
 
 
 class _Product:
-    """C = A B, or start + A B, or scale (start + A B), with C and start row by row: a function for each shape."""
+    """C = A B, or start + A B, or scale (start + A B), with C and start row by row: a function for each shape.
+
+    Numbers of `members` lie side by side, but for the start, which they share; a register has so many columns fewer."""
 
     def __init__(
-        self, module: Any, m: int, q: int, n: int, ai: int, ak: int, bk: int, starts: bool, scaled: bool
+        self, module: Any, members: int, m: int, q: int, n: int, ai: int, ak: int, bk: int, starts: bool, scaled: bool
     ) -> None:
+        self.members, self.columns = members, LANES // members
         self.q, self.n, self.ai, self.ak, self.bk, self.starts = q, n, ai, ak, bk, starts
         name = f"product.{m}.{q}.{n}.{ai}.{ak}.{bk}.{int(starts)}.{int(scaled)}"
         if name in module.globals:
@@ -126,91 +149,146 @@ class _Product:
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.fma = fma_of(module)
         self.scale = spread(self.builder, self.function.args[4]) if scaled else None
-        for column, across in _parts(q // LANES, ACROSS):
+        for register, across in _parts(registers(q * members), ACROSS):
             for first, height, count in _runs(_parts(m, HEIGHT[across])):
-                tile = functools.partial(self.tile, first, height, LANES * column, across)
+                tile = functools.partial(self.tile, first, height, self.columns * register, across)
                 repeat(self.builder, count, tile)
         self.builder.ret_void()
 
     def tile(self, first: int, height: int, column: int, across: int, number: Any) -> None:
         """Tile `number` of a run of equal ones that starts at row `first`; each sum is added up in the order of k."""
-        builder = self.builder
+        builder, members = self.builder, self.members
         left, right, result, start, _ = self.function.args
         top = builder.add(I64(first), builder.mul(number, I64(height)))
         corner = builder.add(builder.mul(top, I64(self.q)), I64(column))
-        cells = [r * self.q + LANES * s for r in range(height) for s in range(across)]
+        filled = [min(self.columns, self.q - column - self.columns * s) for s in range(across)]
+        cells = [(r * self.q + self.columns * s, filled[s]) for r in range(height) for s in range(across)]
         sums = [ir.Constant(LANE, None) for _ in cells]
         if self.starts:
             begin = builder.gep(start, [corner])
-            sums = [load(builder, begin, cell) for cell in cells]
-        a = builder.gep(left, [builder.mul(top, I64(self.ai))])
-        sums = self.sum(a, builder.gep(right, [I64(column)]), sums, height, across)
-        end = builder.gep(result, [corner])
-        for cell, total in zip(cells, sums, strict=True):
-            store(builder, total if self.scale is None else builder.fmul(self.scale, total), end, cell)
+            sums = [self.shared(begin, *cell) for cell in cells]
+        a = builder.gep(left, [builder.mul(top, I64(self.ai * members))])
+        sums = self.sum(a, builder.gep(right, [I64(column * members)]), sums, height, filled)
+        end = builder.gep(result, [builder.mul(corner, I64(members))])
+        for (cell, columns), total in zip(cells, sums, strict=True):
+            value = total if self.scale is None else builder.fmul(self.scale, total)
+            store_part(builder, value, end, cell * members, columns * members)
 
-    def sum(self, a: Any, b: Any, sums: list[Any], height: int, across: int) -> list[Any]:
-        """sums + A B of a tile."""
-        builder, before = self.builder, self.builder.block
+    def shared(self, base: Any, offset: int, columns: int) -> Any:
+        """Numbers that all members have."""
+        value = load_part(self.builder, base, offset, columns, ir.VectorType(DOUBLE, self.columns))
+        order = ir.Constant(ir.VectorType(I32, LANES), [I32(lane // self.members) for lane in range(LANES)])
+        return self.builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), order)
+
+    def sum(self, a: Any, b: Any, sums: list[Any], height: int, filled: list[int]) -> list[Any]:
+        """sums + A B of a tile, whose registers have so many columns."""
+        builder, before, members = self.builder, self.builder.block, self.members
+        rest = self.n % AT_ONCE
         inside, after = builder.append_basic_block("sum"), builder.append_basic_block("sum.end")
         builder.branch(inside)
         builder.position_at_end(inside)
         left, carried = builder.phi(I64), [builder.phi(value.type) for value in (a, b, *sums)]
         at_a, at_b, *totals = carried
-        for k in range(AT_ONCE):
-            rows = [load(builder, at_b, k * self.bk + LANES * s) for s in range(across)]
-            for r in range(height):
-                entry = spread(builder, builder.load(builder.gep(at_a, [I64(r * self.ai + k * self.ak)])))
-                for s in range(across):
-                    totals[r * across + s] = builder.call(self.fma, [entry, rows[s], totals[r * across + s]])
+        totals = self.terms(at_a, at_b, totals, AT_ONCE, height, filled)
         fewer = builder.sub(left, I64(AT_ONCE))
-        next_a, next_b = (builder.gep(p, [I64(AT_ONCE * step)]) for p, step in ((at_a, self.ak), (at_b, self.bk)))
-        firsts, agains = (I64(self.n), a, b, *sums), (fewer, next_a, next_b, *totals)
+        step_a, step_b = (AT_ONCE * step * members for step in (self.ak, self.bk))
+        next_a, next_b = builder.gep(at_a, [I64(step_a)]), builder.gep(at_b, [I64(step_b)])
+        firsts, agains = (I64(self.n - rest), a, b, *sums), (fewer, next_a, next_b, *totals)
         for phi, first, again in zip((left, *carried), firsts, agains, strict=True):
             phi.add_incoming(first, before)
             phi.add_incoming(again, inside)
         builder.cbranch(builder.icmp_signed(">", fewer, I64(0)), inside, after)
         builder.position_at_end(after)
-        return totals
+        return self.terms(next_a, next_b, totals, rest, height, filled)
+
+    def terms(self, a: Any, b: Any, sums: list[Any], count: int, height: int, filled: list[int]) -> list[Any]:
+        """So many terms more."""
+        builder, members, sums = self.builder, self.members, list(sums)
+        for k in range(count):
+            rows = [
+                load_part(builder, b, (k * self.bk + self.columns * s) * members, columns * members)
+                for s, columns in enumerate(filled)
+            ]
+            for r in range(height):
+                one = load(builder, a, (r * self.ai + k * self.ak) * members, ir.VectorType(DOUBLE, members))
+                entry = spread(builder, one, members)
+                for s, row in enumerate(rows):
+                    i = r * len(rows) + s
+                    sums[i] = builder.call(self.fma, [entry, row, sums[i]])
+        return sums
 
 
-def _turn(module: Any, rows: int, columns: int) -> Any:
-    """Function that writes the transpose of a matrix, 8 x 8 block by block."""
-    name = f"turn.{rows}.{columns}"
-    if name in module.globals:
-        return module.globals[name]
-    function = _function(module, _TURN, name)
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    matrix, result = function.args
+class _Turn:
+    """Writes the transpose of a matrix, block by block: as many rows as a register has columns. Rows of the transpose
+    start at whole registers, `stride` columns apart."""
 
-    def block(i: Any, j: Any) -> None:
-        source = builder.add(builder.mul(i, I64(LANES * columns)), builder.mul(j, I64(LANES)))
-        target = builder.add(builder.mul(j, I64(LANES * rows)), builder.mul(i, I64(LANES)))
-        begin, end = builder.gep(matrix, [source]), builder.gep(result, [target])
-        for half in (0, LANES // 2):
-            for r, value in enumerate(_turned(builder, begin, columns, half)):
-                store(builder, value, end, (half + r) * rows)
+    def __init__(self, module: Any, members: int, rows: int, columns: int) -> None:
+        self.members, self.side = members, LANES // members
+        self.rows, self.columns, self.stride = rows, columns, -(-rows // self.side) * self.side
+        name = f"turn.{rows}.{columns}"
+        if name in module.globals:
+            self.function = module.globals[name]
+            return
+        self.function = _function(module, _TURN, name)
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        repeat(self.builder, rows // self.side, lambda i: self.across(i, self.side))
+        if rows % self.side:
+            self.across(I64(rows // self.side), rows % self.side)
+        self.builder.ret_void()
 
-    repeat(builder, rows // LANES, lambda i: repeat(builder, columns // LANES, lambda j: block(i, j)))
-    builder.ret_void()
-    return function
+    def across(self, i: Any, height: int) -> None:
+        """Blocks side by side."""
+        whole, rest = divmod(self.columns, self.side)
+        repeat(self.builder, whole, lambda j: self.block(i, j, height, self.side))
+        if rest:
+            self.block(i, I64(whole), height, rest)
 
+    def block(self, i: Any, j: Any, height: int, breadth: int) -> None:
+        """The first rows and columns of block (i, j)."""
+        builder, side, members = self.builder, self.side, self.members
+        matrix, result = self.function.args
+        source = builder.add(builder.mul(i, I64(side * self.columns)), builder.mul(j, I64(side)))
+        target = builder.add(builder.mul(j, I64(side * self.stride)), builder.mul(i, I64(side)))
+        begin = builder.gep(matrix, [builder.mul(source, I64(members))])
+        end = builder.gep(result, [builder.mul(target, I64(members))])
+        for first, values in self.turned(begin, height, breadth):
+            for r, value in enumerate(values):
+                if first + r < breadth:
+                    store(builder, value, end, (first + r) * self.stride * members)
 
-def _turned(builder: Any, begin: Any, stride: int, half: int) -> list[Any]:
-    """Four columns of an 8 x 8 block: halves of rows r and r + 4 are joined, then pairs, then fours change places."""
+    def turned(self, begin: Any, height: int, breadth: int) -> Iterator[tuple[int, list[Any]]]:
+        """Columns of a block, four from each first one on: rows of one member are halves of registers joined first;
+        then pairs change places, then fours."""
+        if self.members == 1:
+            for half in range(0, breadth, LANES // 2):
+                rows = [self.joined(begin, r, height, half, min(LANES // 2, breadth - half)) for r in range(4)]
+                orders = ((0, 8, 2, 10, 4, 12, 6, 14), (1, 9, 3, 11, 5, 13, 7, 15))
+                yield half, self.exchanged(rows, orders, ((0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)))
+            return
+        rows = [self.part(begin, r, height, 0, breadth * self.members, LANE) for r in range(4)]
+        orders = ((0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15))
+        yield 0, self.exchanged(rows, orders, ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15)))
 
-    def joined(x: Any, y: Any, *order: int) -> Any:
-        return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, LANES), [I32(k) for k in order]))
+    def exchanged(self, rows: list[Any], pairs: Any, fours: Any) -> list[Any]:
+        """Two rounds of exchanges between four registers."""
+        a, b, c, d = rows
+        joined = [(self.shuffled(a, b, order), self.shuffled(c, d, order)) for order in pairs]
+        return [self.shuffled(*pair, order) for order in fours for pair in joined]
 
-    def row(r: int) -> Any:
-        low, high = (load(builder, begin, s * stride + half, _HALF) for s in (r, r + 4))
-        return joined(low, high, *range(LANES))
+    def shuffled(self, x: Any, y: Any, order: Any) -> Any:
+        """A register of numbers of two vectors."""
+        return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, LANES), [I32(k) for k in order]))
 
-    even, odd = (0, 8, 2, 10, 4, 12, 6, 14), (1, 9, 3, 11, 5, 13, 7, 15)
-    low, high = (0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)
-    a, b, c, d = (row(r) for r in range(4))
-    pairs = [(joined(a, b, *order), joined(c, d, *order)) for order in (even, odd)]
-    return [joined(*pair, *order) for order in (low, high) for pair in pairs]
+    def part(self, begin: Any, row: int, height: int, first: int, lanes: int, kind: Any) -> Any:
+        """Numbers of a row, or zeros below the matrix."""
+        if row >= height:
+            return ir.Constant(kind, None)
+        return load_part(self.builder, begin, row * self.columns * self.members + first, lanes, kind)
+
+    def joined(self, begin: Any, row: int, height: int, half: int, lanes: int) -> Any:
+        """Half a row and that four rows below."""
+        above, below = (self.part(begin, r, height, half, lanes, _HALF) for r in (row, row + 4))
+        return self.shuffled(above, below, range(LANES))
 
 
 # ---- small parts of code

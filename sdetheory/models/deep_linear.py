@@ -84,17 +84,19 @@ class DeepLinear(NamedTuple):
         sweep, address = self.sweep, address_of(self.sweep, width, descends)
         return self._replace(sweep=sweep._replace(descent=address) if descends else sweep._replace(code=address))
 
-    def packed(self, slopes: float, plan: Plan) -> "tuple[DeepLinear, int] | None":
-        """For a flow of about so many gradients: members one at a time, where that pays; and rows of its workspace.
+    def packed(self, slopes: float, plan: Plan) -> "tuple[DeepLinear, int, int] | None":
+        """For a flow of about so many gradients: few members at a time, where that pays; how many, and rows of its
+        workspace.
 
         It changes speed, never results."""
         sweep = self.sweep
-        if not (isinstance(self.residual_loss, Square) and available() and packed.fits(sweep)):
+        if not (isinstance(self.residual_loss, Square) and available() and (members := packed.members_of(sweep))):
             return None
         sums = sweep.program[: sweep.backward].reshape(-1, ROW)[:, -3:].prod(axis=1).sum()
         if slopes * sums < WORTH_PACKING:
             return None
-        return self._replace(sweep=sweep._replace(code=packed.address_of(sweep, plan))), packed.workspace_rows(sweep)
+        taken = self._replace(sweep=sweep._replace(code=packed.address_of(sweep, plan)))
+        return taken, members, packed.workspace_rows(sweep)
 
     @property
     def widths(self) -> np.ndarray:
