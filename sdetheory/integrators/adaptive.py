@@ -11,7 +11,6 @@ from sdetheory.integrators.dop853 import (
     STAGES,
     TERMS,
     error_norm,
-    finish,
     first_step,
     interpolate,
     polynomials,
@@ -51,8 +50,10 @@ from sdetheory.integrators.memory import (
     enter,
     group,
     leave,
+    measure_end,
     parts_of,
     show,
+    step_at_once,
     total_up,
     work_of,
 )
@@ -61,7 +62,6 @@ from sdetheory.lanes.borrowed import borrowed
 from sdetheory.lanes.cache import compiled
 from sdetheory.lanes.driver import record
 from sdetheory.lanes.vector import load, select, store, take
-from sdetheory.lanes.verbs import climb
 
 RUNNING, DONE, FAILED = 0, 1, 2
 EULER = np.ones(1)
@@ -107,8 +107,7 @@ def advance(
         phase = _begin(ts[-1], starts, memory, queue)
     while phase != STOP and slopes > 0:
         slopes -= 1
-        if phase == 1 and memory.share > 1:
-            climb(model, weight_decay, lanes[HEAD:], lanes[STEP:HEAD], work)
+        if step_at_once(phase, model, weight_decay, memory):
             phase, slopes = LAST - 1, slopes - (LAST - 2)
         else:
             if phase < SLOPE_OF_START and phase != LAST:
@@ -284,13 +283,8 @@ def _choose_steps(end, memory):
 @inlined
 def _judge_all(integrator, memory):
     """The end of the step and its error in every lane; accepted lanes are chosen. Is there one?"""
-    lanes, parts, chosen = memory.lanes, parts_of(memory), False
-    if memory.share == 1:
-        y, new, k = group(memory, Y, NEW), group(memory, NEW, STAGE), group(memory, SLOPES, DENSE)
-        for part in range(parts):
-            norm3, norm5 = finish(y, load(lanes, STEP), k, new, integrator.rtol, integrator.atol, part, parts)
-            store(lanes, NORMS + part, norm3)
-            store(lanes, NORM2 + part, norm5)
+    chosen = False
+    measure_end(integrator, memory)
     total_up(memory, 2)
     for lane in range(memory.numbers.shape[1]):
         if memory.numbers[MEMBER, lane] >= 0:
