@@ -6,7 +6,7 @@ import platform
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -18,8 +18,8 @@ from sdetheory.integrators.adaptive import FAILED, START, STOP, Results, advance
 from sdetheory.integrators.dop853 import DOP853
 from sdetheory.integrators.memory import PLAN, make_memory
 from sdetheory.lanes.driver import automatic_threads, automatic_width, columns
+from sdetheory.lanes.emit import LANES
 from sdetheory.lanes.packed import for_flow
-from sdetheory.lanes.sheet import LANES
 from sdetheory.lanes.sources import digest, plugin_classes
 from sdetheory.lanes.tag import tag
 from sdetheory.lanes.translate import for_run
@@ -50,7 +50,7 @@ def solve(
     w0: (d,) or (paths, d). Every path has its own step sizes, so it does not depend on the others, on threads
     or on width; times between two steps are filled by dense output, so `ts` does not move the steps (the last
     one excepted). The result's `how` holds the accepted and rejected steps of every path; `diverged_step`
-    counts accepted steps.
+    counts accepted steps. width: paths side by side; None takes what is fastest, for wide networks few paths at once.
 
     `sdetheory.simulate` calls this for integrators with error control and checks its arguments first. Raises
     ValueError for invalid input, Diverged when no path reached ts[-1] (a part of them is marked instead).
@@ -70,11 +70,37 @@ def solve(
     model = model.validated(w0.shape[1]) if hasattr(model, "validated") else model
     integrator = integrator.validated(w0.shape[1])
     threads = automatic_threads() if threads is None else checks.integer("threads", threads, least=1)
-    width = _width(len(w0), w0.shape[1], model) if width is None else width
+    form = _form(model, integrator, observers, *w0.shape, width)
     results = _empty(len(w0), w0.shape[1], ts.size, columns(observers), keep_states)
     with _bar(len(w0), progress) as bar:
-        _run(model, integrator, observers, weight_decay, ts, w0, results, threads, width, bar)
-    return _ensemble(model, dynamics, integrator, observers, names, w0, ts, results, keep_states, threads, width)
+        _run(form, integrator, observers, weight_decay, ts, w0, results, threads, bar)
+    return _ensemble(model, dynamics, integrator, observers, names, w0, ts, results, keep_states, threads, form)
+
+
+class Form(NamedTuple):
+    """How a flow is computed: the model as its loop wants it, lanes, how many of them a member has, and rows of
+    workspace."""
+
+    model: Any
+    width: int
+    share: int
+    scratch: int
+
+    @property
+    def at_once(self) -> int:
+        """Members that go together."""
+        return self.width // self.share
+
+
+def _form(model: Any, integrator: DOP853, observers: tuple, members: int, d: int, width: int | None) -> Form:
+    """A member a lane where the caller says how many lanes; else whatever is fastest, with the same results."""
+    scratch = max(workspace.python(plugin, d) for plugin in (model, *observers)) + 1
+    rest = integrator.atol == 0.0 and d % LANES  # zeros that fill a row would be 0/0 in tolerances
+    shared = None if width is not None or rest else for_flow(model, LIKELY * members, PLAN)
+    if shared is not None:
+        return Form(shared[0], LANES, LANES // shared[1], max(shared[2], (d + scratch) * bool(observers)))
+    width = _width(members, d, model) if width is None else width
+    return Form(for_run(model, width, LIKELY * members / width), width, 1, scratch)
 
 
 def _width(members: int, d: int, model: Any) -> int:
@@ -105,7 +131,7 @@ def _bar(members: int, progress: bool | None) -> Any:
 
 
 def _run(
-    model: Any,
+    form: Form,
     integrator: DOP853,
     observers: tuple,
     weight_decay: float,
@@ -113,21 +139,13 @@ def _run(
     w0: np.ndarray,
     results: Results,
     threads: int,
-    width: int,
     bar: Any,
 ) -> None:
     """Integrate all members: the lanes of all threads take them from one queue."""
+    model, width, share, scratch = form
     label, lock, members, d = tag(integrator, model, *observers), threading.Lock(), len(w0), w0.shape[1]
-    scratch = max(workspace.python(plugin, d) for plugin in (model, *observers)) + 1
     queue, stop = np.zeros(1, np.int64), threading.Event()
-    alone, share = for_flow(model, LIKELY * members, PLAN), 1
-    if alone is None or (integrator.atol == 0.0 and d % LANES):  # the rest of a row, zeros, would be 0/0 in tolerances
-        model = for_run(model, width, LIKELY * members / width)
-    else:
-        width, share = LANES, LANES // alone[1]
-        model, scratch = alone[0], max(alone[2], (d + scratch) * bool(observers))
-    at_once = width // share
-    slopes = max(64, SLICE // (at_once * d))
+    slopes = max(64, SLICE // (form.at_once * d))
 
     def integrate() -> None:
         memory, phase = make_memory(d, columns(observers), scratch, width, share), START
@@ -141,7 +159,7 @@ def _run(
 
     with ThreadPoolExecutor(max(1, threads - 1)) as pool:
         try:
-            others = [pool.submit(integrate) for _ in range(min(threads, -(-members // at_once)) - 1)]
+            others = [pool.submit(integrate) for _ in range(min(threads, -(-members // form.at_once)) - 1)]
             integrate()
             for other in others:
                 other.result()
@@ -160,7 +178,7 @@ def _ensemble(
     results: Results,
     keep_states: bool,
     threads: int,
-    width: int,
+    form: Form,
 ) -> Ensemble:
     accepted, rejected, status = results.counts.T
     diverged = (status == FAILED) | ~np.isfinite(results.final).all(axis=1)
@@ -178,7 +196,8 @@ def _ensemble(
         "integrator": integrator,
         "paths": len(w0),
         "threads": threads,
-        "width": width,
+        "width": form.width,
+        "members_at_once": form.at_once,
         "accepted_steps": accepted.copy(),
         "rejected_steps": rejected.copy(),
         "w0": hashlib.sha256(w0.tobytes()).hexdigest(),

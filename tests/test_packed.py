@@ -165,7 +165,11 @@ def test_threads_width_company_and_order_change_nothing(monkeypatch, widths):
     model, w0 = problem(widths, members=9)
     many = np.tile(w0, (60, 1))  # for long enough that all threads are at work
     run = flow(model, w0)
-    crowd = flow(model, many, threads=3, width=16)
+    crowd = flow(model, many, threads=3)
+    wide = flow(model, many, threads=3, width=16)
+    assert [how["members_at_once"] for how in (run.how, crowd.how, wide.how)] == [1 + (widths != WIDTHS)] * 2 + [16]
+    assert [how["width"] for how in (run.how, crowd.how, wide.how)] == [8, 8, 16]
+    same(crowd, wide)
     same(crowd, flow(model, many))
     assert np.array_equal(crowd.states[-9:], run.states), np.abs(crowd.states[-9:] - run.states).max()
     few = flow(model, w0[4:6])

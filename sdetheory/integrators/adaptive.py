@@ -1,4 +1,4 @@
-"""The compiled loop of adaptive flows: W members at a time, one a lane, or one member in all lanes; each with its
+"""The compiled loop of adaptive flows: W members at a time, one a lane, or few that share the lanes; each with its
 own clock, refilled from a queue."""
 
 from typing import NamedTuple

@@ -109,13 +109,13 @@ def each(memory, row):
 
 @overload(each, jit_options=OPTIONS)
 def _each(memory, row):
-    def spread(memory, row):
+    def shared(memory, row):
         rows, members = memory.rows, memory.numbers.shape[1]
         for lane in range(rows.shape[1]):
             rows[SPREAD, lane] = rows[row, lane % members]
         return load(memory.lanes, SPREAD)
 
-    return _choose(memory, lambda memory, row: load(memory.lanes, row), spread)
+    return _choose(memory, each, shared)
 
 
 def parts_of(memory):
@@ -125,9 +125,7 @@ def parts_of(memory):
 
 @overload(parts_of, jit_options=OPTIONS)
 def _parts_of(memory):
-    return _choose(
-        memory, lambda memory: PARTS if memory.d >= FEWEST else 1, lambda memory: PARTS // memory.share
-    )
+    return _choose(memory, parts_of, lambda memory: PARTS // memory.share)
 
 
 def total_up(memory, norms):

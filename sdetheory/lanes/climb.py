@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from sdetheory.lanes.emit import called, fma_of, load, repeat, spread, store
-from sdetheory.lanes.sheet import DOUBLE, I64, LANE, LANES
+from sdetheory.lanes.emit import DOUBLE, I64, LANE, LANES, called, fma_of, load, repeat, spread, store
 
 BESIDE = 2  # rows of a vector at a time in sums of slopes, a multiple of the members
 Terms = tuple[tuple[int, float], ...]  # (slope, coefficient), in the order of the sum

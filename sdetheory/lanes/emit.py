@@ -6,8 +6,9 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from sdetheory.lanes.sheet import DOUBLE, I32, I64, LANE, LANES
-
+LANES = 8  # at a time: one vector register of AVX-512
+I32, I64, DOUBLE = ir.IntType(32), ir.IntType(64), ir.DoubleType()
+LANE = ir.VectorType(DOUBLE, LANES)
 POINTER = DOUBLE.as_pointer()
 
 

@@ -10,16 +10,29 @@ same roundings: results are equal, bit by bit.
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
 from sdetheory.lanes.climb import Climb, Plan
-from sdetheory.lanes.emit import POINTER, fma_of, load, load_part, repeat, spread, store, store_part
+from sdetheory.lanes.emit import (
+    DOUBLE,
+    I32,
+    I64,
+    LANE,
+    LANES,
+    POINTER,
+    fma_of,
+    load,
+    load_part,
+    repeat,
+    spread,
+    store,
+    store_part,
+)
 from sdetheory.lanes.products import OUTPUT, ROW, WEIGHTS, WORK
-from sdetheory.lanes.sheet import DOUBLE, I32, I64, LANE, LANES
 from sdetheory.lanes.translate import GRADIENT, machine_code
 
 FEWEST = 192  # weights from which it pays: below, the loop around the steps takes as long as they (2x8: 1.0, 3x8: 1.15)
@@ -142,15 +155,16 @@ class _Product:
         self.members, self.columns = members, LANES // members
         self.q, self.n, self.ai, self.ak, self.bk, self.starts = q, n, ai, ak, bk, starts
         name = f"product.{m}.{q}.{n}.{ai}.{ak}.{bk}.{int(starts)}.{int(scaled)}"
-        if name in module.globals:
-            self.function = module.globals[name]
-            return
-        self.function = _function(module, _PRODUCT, name)
-        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
-        self.fma = fma_of(module)
-        self.scale = spread(self.builder, self.function.args[4]) if scaled else None
-        for register, across in _parts(registers(q * members), ACROSS):
-            for first, height, count in _runs(_parts(m, HEIGHT[across])):
+        self.m, self.scaled = m, scaled
+        self.function = _once(module, _PRODUCT, name, self.emit)
+
+    def emit(self, function: Any) -> None:
+        """The product, tile by tile."""
+        self.function, self.builder = function, ir.IRBuilder(function.append_basic_block("entry"))
+        self.fma = fma_of(function.module)
+        self.scale = spread(self.builder, function.args[4]) if self.scaled else None
+        for register, across in _parts(registers(self.q * self.members), ACROSS):
+            for first, height, count in _runs(_parts(self.m, HEIGHT[across])):
                 tile = functools.partial(self.tile, first, height, self.columns * register, across)
                 repeat(self.builder, count, tile)
         self.builder.ret_void()
@@ -225,15 +239,15 @@ class _Turn:
     def __init__(self, module: Any, members: int, rows: int, columns: int) -> None:
         self.members, self.side = members, LANES // members
         self.rows, self.columns, self.stride = rows, columns, -(-rows // self.side) * self.side
-        name = f"turn.{rows}.{columns}"
-        if name in module.globals:
-            self.function = module.globals[name]
-            return
-        self.function = _function(module, _TURN, name)
-        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
-        repeat(self.builder, rows // self.side, lambda i: self.across(i, self.side))
-        if rows % self.side:
-            self.across(I64(rows // self.side), rows % self.side)
+        self.function = _once(module, _TURN, f"turn.{rows}.{columns}", self.emit)
+
+    def emit(self, function: Any) -> None:
+        """All blocks."""
+        self.function, self.builder = function, ir.IRBuilder(function.append_basic_block("entry"))
+        whole, rest = divmod(self.rows, self.side)
+        repeat(self.builder, whole, lambda i: self.across(i, self.side))
+        if rest:
+            self.across(I64(whole), rest)
         self.builder.ret_void()
 
     def across(self, i: Any, height: int) -> None:
@@ -304,6 +318,15 @@ def _function(module: Any, kind: Any, name: str) -> Any:
         if argument.type == POINTER:
             argument.add_attribute("noalias")
     return function
+
+
+def _once(module: Any, kind: Any, name: str, emit: Callable[[Any], None]) -> Any:
+    """The function of this name, emitted when it is first asked for."""
+    known = module.globals.get(name)
+    if known is None:
+        known = _function(module, kind, name)
+        emit(known)
+    return known
 
 
 def _parts(side: int, largest: int) -> list[tuple[int, int]]:

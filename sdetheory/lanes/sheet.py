@@ -11,17 +11,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
 
+from sdetheory.lanes.emit import DOUBLE, I64, LANE, LANES, fma_of, load, spread, store
 from sdetheory.lanes.products import LARGEST, OUTPUT, WEIGHTS, WORK
 
 FIRST, OTHER = 3, 4
-LANES = 8  # at a time: one vector register of AVX-512
 SHORT, LONGER = 4, 8  # terms up to which sums are written out, and in a small sweep; longer ones are loops
 ROOMY = 16  # sums of a tile that leave registers for what is loaded ahead
 THIN = 2  # columns of a tile that starts at constants: loads and stores in a row keep the multiply-adds waiting
-I32, I64, DOUBLE = ir.IntType(32), ir.IntType(64), ir.DoubleType()
-LANE = ir.VectorType(DOUBLE, LANES)
 
 
 class Sheet:
@@ -31,10 +28,9 @@ class Sheet:
         self.builder, self.function, self.width, self.small = builder, function, width, small
         _, w, out, work, self.constants, scale, keep = function.args
         self.bases = {WEIGHTS: w, OUTPUT: out, WORK: work, FIRST: w, OTHER: out}
-        self.scale, self.keep = self.spread(scale), self.spread(keep)
+        self.scale, self.keep = spread(builder, scale), spread(builder, keep)
         self.unit: Any = builder.fcmp_ordered("==", keep, DOUBLE(1.0))
-        name, kind = f"llvm.fma.v{LANES}f64", ir.FunctionType(LANE, [LANE] * 3)
-        self.fma = cgutils.get_or_insert_function(function.module, kind, name)
+        self.fma = fma_of(function.module)
 
     # ---- control
 
@@ -84,29 +80,21 @@ class Sheet:
 
     # ---- entries
 
-    def spread(self, number: Any) -> Any:
-        """The same number in every lane."""
-        undefined = ir.Constant(LANE, ir.Undefined)
-        first = self.builder.insert_element(undefined, number, I32(0))
-        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, LANES), None))
-
     def constant(self, i: int) -> Any:
         """Number i of the constants, in every lane."""
-        return self.spread(self.builder.load(self.builder.gep(self.constants, [I64(i)])))
+        return spread(self.builder, self.builder.load(self.builder.gep(self.constants, [I64(i)])))
 
     def _place(self, array: int, row: Any, group: int) -> Any:
         at = self.builder.add(self.builder.mul(row, I64(self.width)), I64(group * LANES))
-        return self.builder.bitcast(self.builder.gep(self.bases[array], [at]), LANE.as_pointer())
+        return self.builder.gep(self.bases[array], [at])
 
     def read(self, array: int, row: Any, group: int = 0) -> Any:
         """Lanes of a row whose number may be found while running, of the first group or a later one."""
-        value = self.builder.load(self._place(array, row, group))
-        value.align = 8
-        return value
+        return load(self.builder, self._place(array, row, group))
 
     def write(self, array: int, row: Any, value: Any, group: int = 0) -> None:
         """The same, changed."""
-        self.builder.store(value, self._place(array, row, group)).align = 8
+        store(self.builder, value, self._place(array, row, group))
 
     def load(self, array: int, row: int) -> Any:
         """Lanes of a row."""

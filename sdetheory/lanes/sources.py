@@ -18,7 +18,8 @@ import numpy as np
 
 from sdetheory.lanes.dispatch import Verb, registrations
 
-_ALWAYS = [pathlib.Path(__file__).parent / name for name in ("vector.py", "dispatch.py", "parts.py", "sheet.py")]
+_BELOW = ("vector.py", "dispatch.py", "parts.py")  # what no walk through code finds: the rest writes machine code
+_ALWAYS = [pathlib.Path(__file__).parent / name for name in (*_BELOW, "emit.py", "sheet.py", "packed.py", "climb.py")]
 _FOREIGN = ("numpy", "numba", "llvmlite", "math", "cmath", "operator", "builtins", "typing")
 _PLAIN = (int, float, complex, str, bool, np.ndarray, np.generic)
 

@@ -16,9 +16,10 @@ from numba import types
 from numba.core import config
 from numba.extending import intrinsic, overload
 
+from sdetheory.lanes.emit import DOUBLE, I64, LANES
 from sdetheory.lanes.parts import OPTIONS
 from sdetheory.lanes.products import OUTPUT, ROW, WEIGHTS, WORK
-from sdetheory.lanes.sheet import DOUBLE, FIRST, I64, LANES, OTHER, Line, Sheet
+from sdetheory.lanes.sheet import FIRST, OTHER, Line, Sheet
 
 GRADIENT = 0  # steps that a gradient takes
 STRAIGHT = 150  # multiply-adds up to which a sweep is one straight line, with nothing kept in the workspace

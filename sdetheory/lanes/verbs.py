@@ -41,7 +41,7 @@ def _nothing_to_climb(model: Any, weight_decay: float, vectors: Any, head: Any, 
 # `count` times w <- keep w + drift grad L(w); a model may move weights as soon as their gradients are there.
 # `out`: d rows.
 descend = verb("descend", "model", "w", "keep", "drift", "count", "out", "work", default=_descend_by_gradient)
-# A step of a flow, see `lanes.climb`, for models with a form for one member at a time.
+# A step of a flow, see `lanes.climb`, for models with a form for few members at a time.
 climb = verb("climb", "model", "weight_decay", "vectors", "head", "work", default=_nothing_to_climb)
 # -> lane, the Laplacian of a scale-invariant L on the unit sphere at w/|w|, which is |w|^2 times that of R^d
 laplacian = verb("laplacian", "model", "w", "work")

@@ -57,7 +57,7 @@ def _huber_slope(residual_loss, r):
 # ---- the model
 
 WORTH = 1e4  # gradients of 4 x 4 layers from which a few runs earn back the time their translation takes
-WORTH_PACKING = 5e8  # the same for members one at a time: multiply-adds of a run
+WORTH_PACKING = 5e8  # the same for few members at a time: multiply-adds of a run
 
 
 class DeepLinear(NamedTuple):
