@@ -5,6 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from network_problems import problems
+from network_reference import amplification
 
 from sdetheory.networks import BatchNorm, Dense, Network, Relu, Residual, Tanh, conv_net, mlp
 
@@ -122,19 +123,22 @@ def test_the_start_scales_the_weights_whose_scale_a_normalisation_removes():
 
 
 @pytest.mark.claim("A1", "I1", kind="property")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name][1]])
 @given(data=st.data(), exponent=st.floats(-3, 3))
-def test_scaling_a_group_leaves_the_loss_alone_exactly_when_it_is_invariant(name, data, exponent):
+def test_scaling_an_invariant_group_leaves_the_loss_alone(name, data, exponent):
+    """Where every normalisation has something to divide by: a batch on which its input is constant has no loss.
+
+    The other groups are not scaled here: by 10^3 a tanh is 1 to the last bit on a whole batch.
+    """
     net, factor = build(name), 10.0**exponent
     parameters, x, labels = data.draw(problems(net))
-    with np.errstate(all="ignore"):  # a rectifier that is 0 on the whole batch, and a normalisation behind it
-        loss, gradient = net.gradient(parameters[None], x, labels)
-    assume(np.isfinite(loss[0]))
+    assume(amplification(net, parameters, x) < 1e5)
+    loss, gradient = net.gradient(parameters[None], x, labels)
     sensitive = np.abs(gradient).max() * (1 + np.linalg.norm(parameters))
     assume(sensitive < 1e4)
     for group in (*net.groups("layer"), *net.groups("neuron")):
-        change = net.loss(group.scaled(parameters, factor)[None], x, labels)[0] - loss[0]
         if group.scale_invariant:
+            change = net.loss(group.scaled(parameters, factor)[None], x, labels)[0] - loss[0]
             assert abs(change) < 1e-12 * (1 + sensitive), (
                 f"{group.name} x {factor:.3g} changes the loss by {change:.1e}"
             )
