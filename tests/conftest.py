@@ -6,11 +6,23 @@ from collections import defaultdict
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
 
-hypothesis.settings.register_profile("dev", max_examples=25, deadline=None)
-hypothesis.settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True)
-hypothesis.settings.register_profile("nightly", max_examples=2000, deadline=None, print_blob=True)
+# A change is judged by the same examples every time: a refusal by an unlucky draw says nothing about it. Luck is for
+# `nightly` and `explore`, which look for what the fixed examples miss; what they find becomes an @example or a repair.
+PROFILES = {
+    "dev": {"max_examples": 25, "derandomize": True},
+    "ci": {"max_examples": 200, "derandomize": True},
+    "nightly": {"max_examples": 2000, "print_blob": True},
+    "explore": {"max_examples": int(os.environ.get("HYPOTHESIS_EXAMPLES", "500")), "print_blob": True},
+}
+for name, how in PROFILES.items():
+    hypothesis.settings.register_profile(name, deadline=None, **how)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+if hypothesis.settings.default.derandomize and hasattr(providers, "_get_local_constants"):
+    # Hypothesis also draws numbers that it finds in the source of whatever is imported: an edit anywhere, or other
+    # tests run before, would make other examples.
+    providers._get_local_constants = lambda: providers._local_constants
 
 KINDS = ("proof", "property", "simulation", "figure")
 
