@@ -1,6 +1,7 @@
 """Small parts of machine code on vectors of eight doubles: loading, storing, spreading, repeating."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from llvmlite import ir
@@ -67,19 +68,49 @@ def store(builder: Any, value: Any, base: Any, offset: int = 0) -> None:
     builder.store(value, place).align = 8
 
 
+@contextlib.contextmanager
+def loop(builder: Any, starts: list[Any], again: Callable[[list[Any]], Any]) -> Iterator[tuple[list[Any], list[Any]]]:
+    """Do the body with (values, following): it fills in what `values` are in the next round, which there is
+    where `again(following)` holds."""
+    before, inside, after = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("end")
+    builder.branch(inside)
+    builder.position_at_end(inside)
+    values, following = [builder.phi(start.type) for start in starts], list(starts)
+    yield values, following
+    for value, start, new in zip(values, starts, following, strict=True):
+        value.add_incoming(start, before)
+        value.add_incoming(new, builder.block)
+    builder.cbranch(again(following), inside, after)
+    builder.position_at_end(after)
+
+
 def repeat(builder: Any, count: int, body: Callable[[Any], Any]) -> None:
     """body(0), ..., body(count - 1): a loop unless there is one only."""
     if count < 2:
         for number in range(count):
             body(I64(number))
         return
-    before, inside, after = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("loop.end")
-    builder.branch(inside)
-    builder.position_at_end(inside)
-    number = builder.phi(I64)
-    number.add_incoming(I64(0), before)
-    body(number)
-    following = builder.add(number, I64(1))
-    number.add_incoming(following, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, I64(count)), inside, after)
-    builder.position_at_end(after)
+    with loop(builder, [I64(0)], lambda numbers: builder.icmp_signed("<", numbers[0], I64(count))) as ((number,), then):
+        body(number)
+        then[0] = builder.add(number, I64(1))
+
+
+def function_of(module: Any, kind: Any, name: str) -> Any:
+    """A function of its own, whose pointers lead to different places."""
+    function = ir.Function(module, kind, name)
+    function.linkage = "private"
+    for attribute in ("nounwind", "noinline"):
+        function.attributes.add(attribute)
+    for argument in function.args:
+        if argument.type == POINTER:
+            argument.add_attribute("noalias")
+    return function
+
+
+def once(module: Any, kind: Any, name: str, emit: Callable[[Any], None]) -> Any:
+    """The function of this name, emitted when it is first asked for."""
+    known = module.globals.get(name)
+    if known is None:
+        known = function_of(module, kind, name)
+        emit(known)
+    return known

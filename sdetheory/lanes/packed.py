@@ -10,8 +10,7 @@ same roundings: results are equal, bit by bit.
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -25,15 +24,18 @@ from sdetheory.lanes.emit import (
     LANES,
     POINTER,
     fma_of,
+    function_of,
     load,
     load_part,
+    loop,
+    once,
     repeat,
     spread,
-    store,
     store_part,
 )
 from sdetheory.lanes.products import OUTPUT, ROW, WEIGHTS, WORK
-from sdetheory.lanes.translate import GRADIENT, machine_code
+from sdetheory.lanes.translate import GRADIENT, KIND, machine_code
+from sdetheory.lanes.turn import Turn
 
 FEWEST = 192  # weights from which it pays: below, the loop around the steps takes as long as they (2x8: 1.0, 3x8: 1.15)
 ACROSS = 4  # registers of columns in the widest tile
@@ -41,11 +43,8 @@ HEIGHT = {1: 8, 2: 8, 3: 6, 4: 4}  # rows of a tile, by its registers of columns
 CLIMB = 1  # what the function may be asked for beside the gradient
 AT_ONCE = 4  # terms of a sum written out before the loop comes round
 FULL = 0.6  # part of the registers of columns that must be filled for it to pay
-_HALF = ir.VectorType(DOUBLE, LANES // 2)
-_KIND = ir.FunctionType(ir.VoidType(), [I64, *[POINTER] * 4, *[DOUBLE] * 2])  # as in `lanes.translate`
 _GRADIENT = ir.FunctionType(ir.VoidType(), [*[POINTER] * 4, DOUBLE])
-_PRODUCT = ir.FunctionType(ir.VoidType(), [*[POINTER] * 4, DOUBLE])
-_TURN = ir.FunctionType(ir.VoidType(), [POINTER] * 2)
+_PRODUCT = ir.FunctionType(ir.VoidType(), [*[POINTER] * 4, *[DOUBLE] * 2])
 
 
 def for_flow(model: Any, slopes: float, plan: Plan) -> tuple[Any, int, int] | None:
@@ -60,12 +59,17 @@ def for_flow(model: Any, slopes: float, plan: Plan) -> tuple[Any, int, int] | No
 def members_of(sweep: Any) -> int:
     """How many members go together: those that fill registers of columns best, or 0 where none fill them well or the
     weights are few."""
-    sides = [*sweep.program[sweep.descending :].tolist(), sweep.entries // int(sweep.program[-1])]
+    sides = sides_of(sweep)
     filled = {m: min(side * m / (LANES * registers(side * m)) for side in sides) for m in (1, 2)}
     if sweep.inputs:
         del filled[2]  # X is read as it is
     best = max(filled, key=lambda m: filled[m])
     return best if filled[best] >= FULL and min(sides) >= LANES and layer_sizes(sweep).sum() >= FEWEST else 0
+
+
+def sides_of(sweep: Any) -> list[int]:
+    """Sides of all matrices: the widths of layers, and the columns of the data."""
+    return [*sweep.program[sweep.descending :].tolist(), sweep.entries // int(sweep.program[-1])]
 
 
 def registers(numbers: int) -> int:
@@ -74,11 +78,16 @@ def registers(numbers: int) -> int:
 
 
 def workspace_rows(sweep: Any) -> int:
-    """Rows of 8 numbers: the sweep's own, and the largest matrix to be turned, its sides whole registers."""
+    """Rows of 8 numbers: the sweep's own, and the largest matrix to be turned."""
+    members = members_of(sweep)
+    return registers(sweep.rows * members) + turned_rows(sweep, members)
+
+
+def turned_rows(sweep: Any, members: int) -> int:
+    """Rows of 8 numbers of the largest matrix to be turned, its sides whole registers."""
     widths = sweep.program[sweep.descending :].tolist()
-    columns, members = max(*widths, sweep.entries // widths[-1]), members_of(sweep)
-    across = LANES // members
-    return registers(sweep.rows * members) + -(-columns // across) * across * registers(max(widths) * members)
+    columns, across = max(*widths, sweep.entries // widths[-1]), LANES // members
+    return -(-columns // across) * across * registers(max(widths) * members)
 
 
 def address_of(sweep: Any, plan: Plan) -> int:
@@ -101,9 +110,9 @@ def layer_sizes(sweep: Any) -> np.ndarray:
 def _address(program: bytes, places: tuple[int, ...], d: int, members: int, plan: Plan) -> int:
     rows = np.frombuffer(program, np.int64).reshape(-1, ROW).tolist()
     module = ir.Module("sdetheory.packed")
-    gradient = _function(module, _GRADIENT, "gradient")
+    gradient = function_of(module, _GRADIENT, "gradient")
     _emit(gradient, rows, members, *places)
-    function = ir.Function(module, _KIND, "packed")
+    function = ir.Function(module, KIND, "packed")
     function.attributes.add("nounwind")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     wanted, weights, out, *rest, keep = function.args
@@ -121,48 +130,93 @@ def _address(program: bytes, places: tuple[int, ...], d: int, members: int, plan
 def _emit(
     function: Any, rows: list[list[int]], members: int, forward: int, entries: int, inputs: int, scratch: int
 ) -> None:
-    """A call for each product, the operands at known places; X is read among the constants."""
-    builder, module = ir.IRBuilder(function.append_basic_block("entry")), function.module
+    """Slopes are scaled as they are made."""
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
     weights, out, work, constants, scale = function.args
-    bases = {WEIGHTS: weights, OUTPUT: out, WORK: work}
+    arrays = Arrays({WEIGHTS: weights, OUTPUT: out, WORK: work}, constants, entries, inputs)
     turned = builder.gep(work, [I64(registers(scratch * members) * LANES)])
-
-    def place(array: int, offset: int) -> Any:
-        if array == WORK and offset < inputs:
-            return builder.gep(constants, [I64(offset + entries)])
-        return builder.gep(bases[array], [I64(offset * members)])
-
-    for i, (init, a, oa, ai, ak, b, ob, bk, bj, c, oc, m, q, n) in enumerate(rows):
-        right = place(b, ob)
-        if bj != 1:
-            turn = _Turn(module, members, q, n)
-            builder.call(turn.function, [right, turned])
-            right, bk = turned, turn.stride
-        start = builder.gep(constants, [I64(max(init, 0))])
-        product = _Product(module, members, m, q, n, ai, ak, bk, init >= 0, i == forward - 1)
-        builder.call(product.function, [place(a, oa), right, place(c, oc), start, scale])
+    for i, row in enumerate(rows):
+        multiply(builder, row, members, arrays, turned, Finish(scaled=i == forward - 1), scale)
     builder.ret_void()
 
 
-class _Product:
-    """C = A B, or start + A B, or scale (start + A B), with C and start row by row: a function for each shape.
+class Arrays(NamedTuple):
+    """Where operands are: numbers of the members side by side, but for constants, which they share."""
 
-    Numbers of `members` lie side by side, but for the start, which they share; a register has so many columns fewer."""
+    bases: dict[int, Any]
+    constants: Any
+    entries: int
+    inputs: int
+
+    def place(self, builder: Any, members: int, array: int, offset: int) -> Any:
+        """Number `offset` of an array; X is read among the constants."""
+        if array == WORK and offset < self.inputs:
+            return builder.gep(self.constants, [I64(offset + self.entries)])
+        return builder.gep(self.bases[array], [I64(offset * members)])
+
+
+class Finish(NamedTuple):
+    """What is stored of a product: A B, or scale A B, or keep old + scale A B."""
+
+    scaled: bool = False
+    moved: int | None = None  # the array of the old numbers, which have the places of the new ones in theirs
+
+
+def multiply(
+    builder: Any,
+    row: list[int],
+    members: int,
+    arrays: Arrays,
+    turned: Any,
+    finish: Finish,
+    scale: Any,
+    keep: Any = None,
+) -> None:
+    """A call for the product of a row of the table; a transpose on the right is turned first."""
+    init, a, oa, ai, ak, b, ob, bk, bj, c, oc, m, q, n = row
+    left, right, result = (arrays.place(builder, members, *where) for where in ((a, oa), (b, ob), (c, oc)))
+    if bj != 1:
+        turn = Turn(builder.module, members, q, n)
+        builder.call(turn.function, [right, turned])
+        right, bk = turned, turn.stride
+    start = builder.gep(arrays.constants, [I64(max(init, 0))])
+    if finish.moved is not None:
+        start = arrays.place(builder, members, finish.moved, oc)
+    product = _Product(builder.module, members, m, q, n, ai, ak, bk, init >= 0, finish, finish.moved == c)
+    builder.call(product.function, [left, right, result, start, scale, DOUBLE(1.0) if keep is None else keep])
+
+
+class _Product:
+    """C = A B, or start + A B, finished, with C and start row by row: a function for each shape.
+
+    A register has fewer columns where it holds two members. Old numbers are found at `start`, or, where they are
+    replaced in place, at C."""
 
     def __init__(
-        self, module: Any, members: int, m: int, q: int, n: int, ai: int, ak: int, bk: int, starts: bool, scaled: bool
+        self,
+        module: Any,
+        members: int,
+        m: int,
+        q: int,
+        n: int,
+        ai: int,
+        ak: int,
+        bk: int,
+        starts: bool,
+        finish: Finish,
+        in_place: bool,
     ) -> None:
         self.members, self.columns = members, LANES // members
-        self.q, self.n, self.ai, self.ak, self.bk, self.starts = q, n, ai, ak, bk, starts
-        name = f"product.{m}.{q}.{n}.{ai}.{ak}.{bk}.{int(starts)}.{int(scaled)}"
-        self.m, self.scaled = m, scaled
-        self.function = _once(module, _PRODUCT, name, self.emit)
+        self.m, self.q, self.n, self.ai, self.ak, self.bk, self.starts = m, q, n, ai, ak, bk, starts
+        self.scaled, self.moves, self.in_place = finish.scaled, finish.moved is not None, in_place
+        kind = (m, q, n, ai, ak, bk, int(starts), int(self.scaled), int(self.moves), int(in_place))
+        self.function = once(module, _PRODUCT, ".".join(map(str, ("product", *kind))), self.emit)
 
     def emit(self, function: Any) -> None:
         """The product, tile by tile."""
         self.function, self.builder = function, ir.IRBuilder(function.append_basic_block("entry"))
         self.fma = fma_of(function.module)
-        self.scale = spread(self.builder, function.args[4]) if self.scaled else None
+        self.scale, self.keep = (spread(self.builder, number) for number in function.args[4:])
         for register, across in _parts(registers(self.q * self.members), ACROSS):
             for first, height, count in _runs(_parts(self.m, HEIGHT[across])):
                 tile = functools.partial(self.tile, first, height, self.columns * register, across)
@@ -172,7 +226,7 @@ class _Product:
     def tile(self, first: int, height: int, column: int, across: int, number: Any) -> None:
         """Tile `number` of a run of equal ones that starts at row `first`; each sum is added up in the order of k."""
         builder, members = self.builder, self.members
-        left, right, result, start, _ = self.function.args
+        left, right, result, start, *_ = self.function.args
         top = builder.add(I64(first), builder.mul(number, I64(height)))
         corner = builder.add(builder.mul(top, I64(self.q)), I64(column))
         filled = [min(self.columns, self.q - column - self.columns * s) for s in range(across)]
@@ -184,9 +238,17 @@ class _Product:
         a = builder.gep(left, [builder.mul(top, I64(self.ai * members))])
         sums = self.sum(a, builder.gep(right, [I64(column * members)]), sums, height, filled)
         end = builder.gep(result, [builder.mul(corner, I64(members))])
+        old = end if self.in_place else builder.gep(start, [builder.mul(corner, I64(members))])
         for (cell, columns), total in zip(cells, sums, strict=True):
-            value = total if self.scale is None else builder.fmul(self.scale, total)
+            value = self.finished(total, old, cell * members, columns * members)
             store_part(builder, value, end, cell * members, columns * members)
+
+    def finished(self, total: Any, old: Any, offset: int, lanes: int) -> Any:
+        """What is stored of a sum."""
+        if self.moves:
+            kept = self.builder.fmul(self.keep, load_part(self.builder, old, offset, lanes))
+            return self.builder.call(self.fma, [self.scale, total, kept])
+        return self.builder.fmul(self.scale, total) if self.scaled else total
 
     def shared(self, base: Any, offset: int, columns: int) -> Any:
         """Numbers that all members have."""
@@ -196,23 +258,18 @@ class _Product:
 
     def sum(self, a: Any, b: Any, sums: list[Any], height: int, filled: list[int]) -> list[Any]:
         """sums + A B of a tile, whose registers have so many columns."""
-        builder, before, members = self.builder, self.builder.block, self.members
-        rest = self.n % AT_ONCE
-        inside, after = builder.append_basic_block("sum"), builder.append_basic_block("sum.end")
-        builder.branch(inside)
-        builder.position_at_end(inside)
-        left, carried = builder.phi(I64), [builder.phi(value.type) for value in (a, b, *sums)]
-        at_a, at_b, *totals = carried
-        totals = self.terms(at_a, at_b, totals, AT_ONCE, height, filled)
-        fewer = builder.sub(left, I64(AT_ONCE))
-        step_a, step_b = (AT_ONCE * step * members for step in (self.ak, self.bk))
-        next_a, next_b = builder.gep(at_a, [I64(step_a)]), builder.gep(at_b, [I64(step_b)])
-        firsts, agains = (I64(self.n - rest), a, b, *sums), (fewer, next_a, next_b, *totals)
-        for phi, first, again in zip((left, *carried), firsts, agains, strict=True):
-            phi.add_incoming(first, before)
-            phi.add_incoming(again, inside)
-        builder.cbranch(builder.icmp_signed(">", fewer, I64(0)), inside, after)
-        builder.position_at_end(after)
+        builder, members, rest = self.builder, self.members, self.n % AT_ONCE
+        step_a, step_b = (I64(AT_ONCE * step * members) for step in (self.ak, self.bk))
+        starts, more = [I64(self.n - rest), a, b, *sums], lambda then: builder.icmp_signed(">", then[0], I64(0))
+        with loop(builder, starts, more) as ((left, at_a, at_b, *totals), following):
+            totals = self.terms(at_a, at_b, totals, AT_ONCE, height, filled)
+            fewer, next_a, next_b = (
+                builder.sub(left, I64(AT_ONCE)),
+                builder.gep(at_a, [step_a]),
+                builder.gep(at_b, [step_b]),
+            )
+            following[:] = [fewer, next_a, next_b, *totals]
+        _, next_a, next_b, *totals = following
         return self.terms(next_a, next_b, totals, rest, height, filled)
 
     def terms(self, a: Any, b: Any, sums: list[Any], count: int, height: int, filled: list[int]) -> list[Any]:
@@ -230,103 +287,6 @@ class _Product:
                     i = r * len(rows) + s
                     sums[i] = builder.call(self.fma, [entry, row, sums[i]])
         return sums
-
-
-class _Turn:
-    """Writes the transpose of a matrix, block by block: as many rows as a register has columns. Rows of the transpose
-    start at whole registers, `stride` columns apart."""
-
-    def __init__(self, module: Any, members: int, rows: int, columns: int) -> None:
-        self.members, self.side = members, LANES // members
-        self.rows, self.columns, self.stride = rows, columns, -(-rows // self.side) * self.side
-        self.function = _once(module, _TURN, f"turn.{rows}.{columns}", self.emit)
-
-    def emit(self, function: Any) -> None:
-        """All blocks."""
-        self.function, self.builder = function, ir.IRBuilder(function.append_basic_block("entry"))
-        whole, rest = divmod(self.rows, self.side)
-        repeat(self.builder, whole, lambda i: self.across(i, self.side))
-        if rest:
-            self.across(I64(whole), rest)
-        self.builder.ret_void()
-
-    def across(self, i: Any, height: int) -> None:
-        """Blocks side by side."""
-        whole, rest = divmod(self.columns, self.side)
-        repeat(self.builder, whole, lambda j: self.block(i, j, height, self.side))
-        if rest:
-            self.block(i, I64(whole), height, rest)
-
-    def block(self, i: Any, j: Any, height: int, breadth: int) -> None:
-        """The first rows and columns of block (i, j)."""
-        builder, side, members = self.builder, self.side, self.members
-        matrix, result = self.function.args
-        source = builder.add(builder.mul(i, I64(side * self.columns)), builder.mul(j, I64(side)))
-        target = builder.add(builder.mul(j, I64(side * self.stride)), builder.mul(i, I64(side)))
-        begin = builder.gep(matrix, [builder.mul(source, I64(members))])
-        end = builder.gep(result, [builder.mul(target, I64(members))])
-        for first, values in self.turned(begin, height, breadth):
-            for r, value in enumerate(values):
-                if first + r < breadth:
-                    store(builder, value, end, (first + r) * self.stride * members)
-
-    def turned(self, begin: Any, height: int, breadth: int) -> Iterator[tuple[int, list[Any]]]:
-        """Columns of a block, four from each first one on: rows of one member are halves of registers joined first;
-        then pairs change places, then fours."""
-        if self.members == 1:
-            for half in range(0, breadth, LANES // 2):
-                rows = [self.joined(begin, r, height, half, min(LANES // 2, breadth - half)) for r in range(4)]
-                orders = ((0, 8, 2, 10, 4, 12, 6, 14), (1, 9, 3, 11, 5, 13, 7, 15))
-                yield half, self.exchanged(rows, orders, ((0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)))
-            return
-        rows = [self.part(begin, r, height, 0, breadth * self.members, LANE) for r in range(4)]
-        orders = ((0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15))
-        yield 0, self.exchanged(rows, orders, ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15)))
-
-    def exchanged(self, rows: list[Any], pairs: Any, fours: Any) -> list[Any]:
-        """Two rounds of exchanges between four registers."""
-        a, b, c, d = rows
-        joined = [(self.shuffled(a, b, order), self.shuffled(c, d, order)) for order in pairs]
-        return [self.shuffled(*pair, order) for order in fours for pair in joined]
-
-    def shuffled(self, x: Any, y: Any, order: Any) -> Any:
-        """A register of numbers of two vectors."""
-        return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, LANES), [I32(k) for k in order]))
-
-    def part(self, begin: Any, row: int, height: int, first: int, lanes: int, kind: Any) -> Any:
-        """Numbers of a row, or zeros below the matrix."""
-        if row >= height:
-            return ir.Constant(kind, None)
-        return load_part(self.builder, begin, row * self.columns * self.members + first, lanes, kind)
-
-    def joined(self, begin: Any, row: int, height: int, half: int, lanes: int) -> Any:
-        """Half a row and that four rows below."""
-        above, below = (self.part(begin, r, height, half, lanes, _HALF) for r in (row, row + 4))
-        return self.shuffled(above, below, range(LANES))
-
-
-# ---- small parts of code
-
-
-def _function(module: Any, kind: Any, name: str) -> Any:
-    """A function of its own, whose pointers lead to different places."""
-    function = ir.Function(module, kind, name)
-    function.linkage = "private"
-    for attribute in ("nounwind", "noinline"):
-        function.attributes.add(attribute)
-    for argument in function.args:
-        if argument.type == POINTER:
-            argument.add_attribute("noalias")
-    return function
-
-
-def _once(module: Any, kind: Any, name: str, emit: Callable[[Any], None]) -> Any:
-    """The function of this name, emitted when it is first asked for."""
-    known = module.globals.get(name)
-    if known is None:
-        known = _function(module, kind, name)
-        emit(known)
-    return known
 
 
 def _parts(side: int, largest: int) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from sdetheory.lanes.emit import DOUBLE, I64, LANE, LANES, fma_of, load, spread, store
+from sdetheory.lanes.emit import DOUBLE, I64, LANE, LANES, fma_of, load, loop, spread, store
 from sdetheory.lanes.products import LARGEST, OUTPUT, WEIGHTS, WORK
 
 FIRST, OTHER = 3, 4
@@ -38,21 +38,9 @@ class Sheet:
         """A new block of the function."""
         return self.function.append_basic_block(name)
 
-    @contextlib.contextmanager
-    def loop(self, starts: list[Any], limit: Callable[[list[Any]], Any]) -> Iterator[tuple[list[Any], list[Any]]]:
-        """Do the body with (values, following): it fills in what `values` are in the next round, which there is
-        where `limit(following)` holds."""
-        builder, before = self.builder, self.builder.block
-        inside, after = self.block("loop"), self.block("end")
-        builder.branch(inside)
-        builder.position_at_end(inside)
-        values, following = [builder.phi(start.type) for start in starts], list(starts)
-        yield values, following
-        for value, start, new in zip(values, starts, following, strict=True):
-            value.add_incoming(start, before)
-            value.add_incoming(new, builder.block)
-        builder.cbranch(limit(following), inside, after)
-        builder.position_at_end(after)
+    def loop(self, starts: list[Any], again: Callable[[list[Any]], Any]) -> Any:
+        """A loop over values, as `emit.loop`."""
+        return loop(self.builder, starts, again)
 
     @contextlib.contextmanager
     def over_lanes(self, step: int = LANES) -> Iterator[None]:

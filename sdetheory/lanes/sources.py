@@ -18,8 +18,9 @@ import numpy as np
 
 from sdetheory.lanes.dispatch import Verb, registrations
 
-_BELOW = ("vector.py", "dispatch.py", "parts.py")  # what no walk through code finds: the rest writes machine code
-_ALWAYS = [pathlib.Path(__file__).parent / name for name in (*_BELOW, "emit.py", "sheet.py", "packed.py", "climb.py")]
+_BELOW = ("vector.py", "dispatch.py", "parts.py")  # what no walk through code finds: this, and code that writes code
+_WRITING = ("emit.py", "sheet.py", "packed.py", "turn.py", "climb.py", "descent.py")
+_ALWAYS = [pathlib.Path(__file__).parent / name for name in (*_BELOW, *_WRITING)]
 _FOREIGN = ("numpy", "numba", "llvmlite", "math", "cmath", "operator", "builtins", "typing")
 _PLAIN = (int, float, complex, str, bool, np.ndarray, np.generic)
 

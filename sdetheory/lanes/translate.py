@@ -16,7 +16,7 @@ from numba import types
 from numba.core import config
 from numba.extending import intrinsic, overload
 
-from sdetheory.lanes.emit import DOUBLE, I64, LANES
+from sdetheory.lanes.emit import DOUBLE, I64, LANES, POINTER
 from sdetheory.lanes.parts import OPTIONS
 from sdetheory.lanes.products import OUTPUT, ROW, WEIGHTS, WORK
 from sdetheory.lanes.sheet import FIRST, OTHER, Line, Sheet
@@ -27,8 +27,7 @@ SMALL = 1600  # multiply-adds up to which a step of descent has few enough instr
 FEW = 8  # weights that stay in registers
 TOGETHER = 2  # groups of lanes in turn, so that one works while the other waits
 Rows = list[list[int]]
-_POINTER = DOUBLE.as_pointer()
-_KIND = ir.FunctionType(ir.VoidType(), [I64, *[_POINTER] * 4, *[DOUBLE] * 2])
+KIND = ir.FunctionType(ir.VoidType(), [I64, *[POINTER] * 4, *[DOUBLE] * 2])
 _LOADED: list[Any] = []  # engines: their code lives as long as the process
 
 
@@ -56,7 +55,7 @@ def address_of(sweep: Any, width: int, descends: bool) -> int:
 def _address(program: bytes, first_layer: int, places: tuple[int, ...], width: int, descends: bool) -> int:
     rows = np.frombuffer(program, np.int64).reshape(-1, ROW).tolist()
     module = ir.Module("sdetheory.sweep")
-    function = ir.Function(module, _KIND, "sweep")
+    function = ir.Function(module, KIND, "sweep")
     function.attributes.add("nounwind")
     function.args[1].add_attribute("noalias")
     _emit(function, rows, places, first_layer, width, descends)
@@ -128,7 +127,7 @@ def _descent(
 ) -> None:
     """`count` times w <- keep w + scale grad L(w)."""
     apart = first_layer if places[2] == 0 else 0  # weights of a first layer that moves from one array to another
-    forward, back = ([_with_first(row, apart) for row in rows] for rows in (forward, back))
+    forward, back = ([with_first(row, apart) for row in rows] for rows in (forward, back))
     sums = _multiply_adds(forward + back)
     if sums <= STRAIGHT:
         _descent_in_a_line(builder, function, width, forward, back, places, apart)
@@ -148,7 +147,7 @@ def _descent(
         sheet.either(astray, lambda: _bring_back(sheet, apart))
 
 
-def _with_first(row: list[int], apart: int) -> list[int]:
+def with_first(row: list[int], apart: int) -> list[int]:
     """The row, reading the first layer in `FIRST` and writing it to `OTHER`."""
     _, a, oa, _, _, b, ob, _, _, c, *_ = row
     arrays = {
@@ -229,10 +228,10 @@ def _call(typingctx, address, count, w, out, work, constants, scale, keep):
     def generate(context, builder, signature, arguments):
         address, count, *arrays, scale, keep = arguments
         data = [
-            builder.bitcast(context.make_array(kind)(context, builder, value).data, _POINTER)
+            builder.bitcast(context.make_array(kind)(context, builder, value).data, POINTER)
             for kind, value in zip(signature.args[2:6], arrays, strict=True)
         ]
-        builder.call(builder.inttoptr(address, _KIND.as_pointer()), [count, *data, scale, keep])
+        builder.call(builder.inttoptr(address, KIND.as_pointer()), [count, *data, scale, keep])
         return context.get_dummy_value()
 
     return signature, generate

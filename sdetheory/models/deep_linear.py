@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdetheory import checks
-from sdetheory.lanes import packed
+from sdetheory.lanes import descent, packed
 from sdetheory.lanes.climb import Plan
 from sdetheory.lanes.dispatch import verb
 from sdetheory.lanes.parts import part
@@ -57,7 +57,9 @@ def _huber_slope(residual_loss, r):
 # ---- the model
 
 WORTH = 1e4  # gradients of 4 x 4 layers from which a few runs earn back the time their translation takes
-WORTH_PACKING = 5e8  # the same for few members at a time: multiply-adds of a run
+TILED = 10  # widest layer whose products of lanes are worth more than a table of tiles
+WORTH_PACKING = 5e8  # the same for few members at a time: multiply-adds of a flow
+WORTH_LEAVING = 2.5e9  # and of descents for which members leave their lanes
 
 
 class DeepLinear(NamedTuple):
@@ -78,10 +80,14 @@ class DeepLinear(NamedTuple):
     def translated(self, width: int, slopes: float, descends: bool = False) -> "DeepLinear":
         """For a run of about so many gradients of `width` lanes, or steps of descent: the table as machine code, where
         that pays."""
-        known, largest = isinstance(self.residual_loss, Square), int(self.widths.max())
-        if not (known and available() and largest <= 10 and slopes >= WORTH * (largest / 4) ** 2):
+        sweep, largest = self.sweep, int(self.widths.max())
+        if not (isinstance(self.residual_loss, Square) and available()):
             return self
-        sweep, address = self.sweep, address_of(self.sweep, width, descends)
+        if descends and slopes * width * self.sums >= WORTH_LEAVING and (address := descent.address_of(sweep, width)):
+            return self._replace(sweep=sweep._replace(descent=address))
+        if largest > TILED or slopes < WORTH * (largest / 4) ** 2:
+            return self
+        address = address_of(sweep, width, descends)
         return self._replace(sweep=sweep._replace(descent=address) if descends else sweep._replace(code=address))
 
     def packed(self, slopes: float, plan: Plan) -> "tuple[DeepLinear, int, int] | None":
@@ -92,11 +98,15 @@ class DeepLinear(NamedTuple):
         sweep = self.sweep
         if not (isinstance(self.residual_loss, Square) and available() and (members := packed.members_of(sweep))):
             return None
-        sums = sweep.program[: sweep.backward].reshape(-1, ROW)[:, -3:].prod(axis=1).sum()
-        if slopes * sums < WORTH_PACKING:
+        if slopes * self.sums < WORTH_PACKING:
             return None
         taken = self._replace(sweep=sweep._replace(code=packed.address_of(sweep, plan)))
         return taken, members, packed.workspace_rows(sweep)
+
+    @property
+    def sums(self) -> int:
+        """Multiply-adds of a gradient."""
+        return int(self.sweep.program[: self.sweep.backward].reshape(-1, ROW)[:, -3:].prod(axis=1).sum())
 
     @property
     def widths(self) -> np.ndarray:
@@ -129,8 +139,7 @@ class DeepLinear(NamedTuple):
         """Raises ValueError unless the flat weights have d = sum_j d_j d_{j-1} entries."""
         if d != self.dimension:
             raise ValueError(
-                f"`w0` must have {self.dimension} weights for widths {tuple(self.widths.tolist())}: "
-                f"it has {d}"
+                f"`w0` must have {self.dimension} weights for widths {tuple(self.widths.tolist())}: it has {d}"
             )
         return self
 
@@ -212,9 +221,7 @@ def deep_linear(widths: Any, target: Any, residual_loss: Any = Square()) -> Deep
     return DeepLinear(build_sweep(widths, None, target), check_residual_loss(residual_loss), 1.0, 0.0, 0)
 
 
-def deep_linear_from_data(
-    inputs: Any, targets: Any, widths: Any, residual_loss: Any = Square()
-) -> DeepLinear:
+def deep_linear_from_data(inputs: Any, targets: Any, widths: Any, residual_loss: Any = Square()) -> DeepLinear:
     """Deep linear network on data: L = (1/n) sum_ij penalty((W_N ... W_1 X - Y)_ij); (1/2n) ||P X - Y||_F^2
     by default.
 
@@ -253,17 +260,13 @@ def scalar_chain(depth: int, target: float = 1.0) -> DeepLinear:
 
     Source: Ginsburg 2020, section 2 (his penalty mu sum w_i^2 is weight_decay = 2 mu here).
     """
-    chain = deep_linear(
-        (1,) * (checks.integer("depth", depth, least=1) + 1), [[checks.real("target", target)]]
-    )
+    chain = deep_linear((1,) * (checks.integer("depth", depth, least=1) + 1), [[checks.real("target", target)]])
     return chain._replace(scale=2.0)
 
 
 def check_widths(widths: Any) -> np.ndarray:
     """Layer widths (d_0, ..., d_N) as int64; ValueError if there are fewer than two or one is below 1."""
-    sizes = np.array(
-        [checks.integer("widths", width, least=1) for width in np.atleast_1d(widths)], dtype=np.int64
-    )
+    sizes = np.array([checks.integer("widths", width, least=1) for width in np.atleast_1d(widths)], dtype=np.int64)
     if sizes.size < 2:
         raise ValueError(f"`widths` must name at least inputs and outputs: widths={tuple(sizes.tolist())}")
     return sizes
