@@ -2,7 +2,8 @@
 
 All slopes but the last, the end of the step and the norms of its error, without a return to the compiled loop: with
 one member at a time that loop would take as long as the sums.  Two stages share the reading of slopes where the
-slope between them comes last in the sum of the second.  Sums are in the order of `integrators.stages` and
+slope between them comes last in the sum of the second.  The sums of the next stage follow each tile of a slope, while
+it is near, in place of weights that this slope needs no more.  Sums are in the order of `integrators.stages` and
 `integrators.dop853`, with the same roundings: results are equal, bit by bit.
 """
 
@@ -11,7 +12,20 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from sdetheory.lanes.emit import DOUBLE, I64, LANE, LANES, called, fma_of, load, repeat, spread, store
+from sdetheory.lanes.emit import (
+    DOUBLE,
+    I64,
+    LANE,
+    LANES,
+    POINTER,
+    called,
+    fma_of,
+    function_of,
+    load,
+    loop,
+    spread,
+    store,
+)
 
 BESIDE = 2  # rows of a vector at a time in sums of slopes, a multiple of the members
 Terms = tuple[tuple[int, float], ...]  # (slope, coefficient), in the order of the sum
@@ -35,47 +49,83 @@ class Plan(NamedTuple):
         if i + 1 >= len(self.stages):
             return False
         slope, after = self.stages[i][0], self.stages[i + 1][1]
-        return len(after) > 1 and after[-1][0] == slope
+        return not self.second(i) and len(after) > 1 and after[-1][0] == slope
+
+    def second(self, i: int) -> bool:
+        """Was stage i summed together with the one before, but for its last term?"""
+        return i > 0 and self.pairs(i - 1)
 
 
-class Climb:
-    """The code, written where the builder stands; `gradient(at, out)` writes a call."""
+PASS = ir.FunctionType(ir.VoidType(), [*[POINTER] * 2, DOUBLE, *[I64] * 2])
+
+
+def climb(
+    builder: Any,
+    plan: Plan,
+    d: int,
+    members: int,
+    vectors: Any,
+    head: Any,
+    decay: Any,
+    gradient: Callable[[Any, Any, Any], Any],
+) -> None:
+    """The code, written where the builder stands; `gradient(at, out, then)` writes a call that takes a slope, and does
+    `then`, a `PASS`, for all rows that are ready, some at a time."""
+    rows = -(-d * members // LANES)  # of a vector; the rest of the last one is zero
+    given = (plan, members, rows)
+    passes = [_pass(builder.module, i, *given) for i in range(-1, len(plan.stages))]
+    builder.call(passes[0], [vectors, head, decay, I64(0), I64(rows)])
+    for (slope, _), then in zip(plan.stages, passes[1:], strict=True):
+        at, to = (builder.gep(vectors, [I64(i * rows * LANES)]) for i in (plan.stage, plan.slopes + slope))
+        gradient(at, to, then)
+    Rows(builder, *given, vectors, head, decay, I64(0), I64(rows)).finish()
+
+
+def _pass(module: Any, i: int, plan: Plan, members: int, rows: int) -> Any:
+    """A function that does for some rows what comes after the slope of stage i: its decay, and the next stage."""
+    function = function_of(module, PASS, f"pass.{i + 1}")
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    part = Rows(builder, plan, members, rows, *function.args)
+    if i >= 0:
+        new = part.vector(plan.slopes + plan.stages[i][0])
+        with builder.if_then(builder.fcmp_ordered("!=", function.args[2], DOUBLE(0.0))):
+            part.over_rows([new], part.decayed, new)
+    if i + 1 < len(plan.stages):
+        part.sum_up(i + 1)
+    builder.ret_void()
+    return function
+
+
+class Rows:
+    """Sums over rows first, ..., last - 1 of a member's vectors."""
 
     def __init__(
         self,
         builder: Any,
         plan: Plan,
-        d: int,
         members: int,
+        rows: int,
         vectors: Any,
         head: Any,
         decay: Any,
-        gradient: Callable[[Any, Any], Any],
+        first: Any,
+        last: Any,
     ) -> None:
-        self.builder, self.plan, self.vectors, self.head = builder, plan, vectors, head
-        self.members, self.rows = members, -(-d * members // LANES)  # of a vector; the rest of the last one is zero
-        self.decay, self.gradient, self.fma = spread(builder, decay), gradient, fma_of(builder.module)
-        self.decays = builder.fcmp_ordered("!=", decay, DOUBLE(0.0))
+        self.builder, self.plan, self.members, self.rows = builder, plan, members, rows
+        self.vectors, self.head, self.first, self.last = vectors, head, first, last
+        self.decay, self.fma = spread(builder, decay), fma_of(builder.module)
         self.state, self.end, self.stage = (self.vector(i) for i in (plan.state, plan.end, plan.stage))
         self.h = spread(builder, load(builder, head, LANES * plan.step, ir.VectorType(DOUBLE, members)), members)
 
-    def emit(self) -> None:
-        """All of it."""
-        stages, half = self.plan.stages, False
-        for i, (slope, terms) in enumerate(stages):
-            pairs = not half and self.plan.pairs(i)
-            if half:
-                self.over_rows([self.stage], self.second, terms[-1:])
-            elif pairs:
-                self.over_rows([self.stage, self.end], self.both, terms, stages[i + 1][1][:-1])
-            else:
-                self.over_rows([self.stage], self.combined, terms)
-            half = pairs
-            new = self.vector(self.plan.slopes + slope)
-            self.gradient(self.stage, new)
-            with self.builder.if_then(self.decays):
-                self.over_rows([new], self.decayed, new)
-        self.finish()
+    def sum_up(self, i: int) -> None:
+        """Stage i: with the next one, or as the second of two, or alone."""
+        terms = self.plan.stages[i][1]
+        if self.plan.second(i):
+            self.over_rows([self.stage], self.second, terms[-1:])
+        elif self.plan.pairs(i):
+            self.over_rows([self.stage, self.end], self.both, terms, self.plan.stages[i + 1][1][:-1])
+        else:
+            self.over_rows([self.stage], self.combined, terms)
 
     def vector(self, number: int) -> Any:
         """Where a vector of the memory starts."""
@@ -92,16 +142,16 @@ class Climb:
         self.some_at_a_time(rows)
 
     def some_at_a_time(self, body: Callable[[list[Any]], None]) -> None:
-        """body(where the rows of a group start in a vector), group by group."""
-
-        def group(number: Any) -> None:
-            first = self.builder.mul(number, I64(LANES * BESIDE))
-            body([self.builder.add(first, I64(LANES * i)) for i in range(BESIDE)])
-
-        whole = self.rows // BESIDE * BESIDE
-        repeat(self.builder, self.rows // BESIDE, group)
-        if self.rows > whole:
-            body([I64(LANES * row) for row in range(whole, self.rows)])
+        """body(where the rows of a group start in a vector), group by group; then row by row."""
+        builder = self.builder
+        whole = builder.sub(self.last, builder.srem(builder.sub(self.last, self.first), I64(BESIDE)))
+        for start, end, count in ((self.first, whole, BESIDE), (whole, self.last, 1)):
+            with builder.if_then(builder.icmp_signed("<", start, end)):
+                more = lambda then, end=end: builder.icmp_signed("<", then[0], end)
+                with loop(builder, [start], more) as ((row,), following):
+                    place = builder.mul(row, I64(LANES))
+                    body([builder.add(place, I64(LANES * i)) for i in range(count)])
+                    following[0] = builder.add(row, I64(count))
 
     def read(self, vector: Any, places: list[Any]) -> list[Any]:
         """Rows of a vector."""

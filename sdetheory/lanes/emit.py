@@ -95,22 +95,22 @@ def repeat(builder: Any, count: int, body: Callable[[Any], Any]) -> None:
         then[0] = builder.add(number, I64(1))
 
 
-def function_of(module: Any, kind: Any, name: str) -> Any:
-    """A function of its own, whose pointers lead to different places."""
+def function_of(module: Any, kind: Any, name: str, aliases: tuple[int, ...] = ()) -> Any:
+    """A function of its own, whose pointers lead to different places, but for arguments that may be `aliases`."""
     function = ir.Function(module, kind, name)
     function.linkage = "private"
     for attribute in ("nounwind", "noinline"):
         function.attributes.add(attribute)
-    for argument in function.args:
-        if argument.type == POINTER:
+    for i, argument in enumerate(function.args):
+        if argument.type == POINTER and i not in aliases:
             argument.add_attribute("noalias")
     return function
 
 
-def once(module: Any, kind: Any, name: str, emit: Callable[[Any], None]) -> Any:
+def once(module: Any, kind: Any, name: str, emit: Callable[[Any], None], aliases: tuple[int, ...] = ()) -> Any:
     """The function of this name, emitted when it is first asked for."""
     known = module.globals.get(name)
     if known is None:
-        known = function_of(module, kind, name)
+        known = function_of(module, kind, name, aliases)
         emit(known)
     return known

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from sdetheory.lanes.climb import Climb, Plan
+from sdetheory.lanes.climb import PASS, Plan, climb
 from sdetheory.lanes.emit import (
     DOUBLE,
     I32,
@@ -43,8 +43,10 @@ HEIGHT = {1: 8, 2: 8, 3: 6, 4: 4}  # rows of a tile, by its registers of columns
 CLIMB = 1  # what the function may be asked for beside the gradient
 AT_ONCE = 4  # terms of a sum written out before the loop comes round
 FULL = 0.6  # part of the registers of columns that must be filled for it to pay
-_GRADIENT = ir.FunctionType(ir.VoidType(), [*[POINTER] * 4, DOUBLE])
+_THEN = [PASS.as_pointer(), *[POINTER] * 2, DOUBLE]  # what follows for rows that are ready
+_GRADIENT = ir.FunctionType(ir.VoidType(), [*[POINTER] * 4, DOUBLE, *_THEN])
 _PRODUCT = ir.FunctionType(ir.VoidType(), [*[POINTER] * 4, *[DOUBLE] * 2])
+_FOLLOWED = ir.FunctionType(ir.VoidType(), [*_PRODUCT.args, *_THEN, *[I64] * 3])
 
 
 def for_flow(model: Any, slopes: float, plan: Plan) -> tuple[Any, int, int] | None:
@@ -97,7 +99,8 @@ def address_of(sweep: Any, plan: Plan) -> int:
     memory, and `keep` is the weight decay: a step is made, see `lanes.climb`."""
     places = (sweep.forward // ROW, sweep.entries, sweep.inputs, sweep.rows)
     d = int(layer_sizes(sweep).sum())
-    return _address(sweep.program[: sweep.backward].tobytes(), places, d, members_of(sweep), plan)
+    forward, back = sweep.program[: sweep.forward], sweep.program[sweep.backward : sweep.descending]
+    return _address(np.concatenate([forward, back]).tobytes(), places, d, members_of(sweep), plan)
 
 
 def layer_sizes(sweep: Any) -> np.ndarray:
@@ -110,34 +113,59 @@ def layer_sizes(sweep: Any) -> np.ndarray:
 def _address(program: bytes, places: tuple[int, ...], d: int, members: int, plan: Plan) -> int:
     rows = np.frombuffer(program, np.int64).reshape(-1, ROW).tolist()
     module = ir.Module("sdetheory.packed")
-    gradient = function_of(module, _GRADIENT, "gradient")
-    _emit(gradient, rows, members, *places)
+    gradient = function_of(module, _GRADIENT, "gradient", aliases=(0, 1, 6, 7))
+    _emit(gradient, rows, members, d, *places)
+    nothing = function_of(module, PASS, "nothing")
+    ir.IRBuilder(nothing.append_basic_block("entry")).ret_void()
     function = ir.Function(module, KIND, "packed")
     function.attributes.add("nounwind")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     wanted, weights, out, *rest, keep = function.args
-    once, climb = (function.append_basic_block(name) for name in ("once", "climb"))
-    builder.cbranch(builder.icmp_signed("==", wanted, I64(GRADIENT)), once, climb)
+    once, climbing = (function.append_basic_block(name) for name in ("once", "climb"))
+    builder.cbranch(builder.icmp_signed("==", wanted, I64(GRADIENT)), once, climbing)
     builder.position_at_end(once)
-    builder.call(gradient, [weights, out, *rest])
+    builder.call(gradient, [weights, out, *rest, nothing, weights, out, keep])
     builder.ret_void()
-    builder.position_at_end(climb)
-    Climb(builder, plan, d, members, weights, out, keep, lambda at, to: builder.call(gradient, [at, to, *rest])).emit()
+    builder.position_at_end(climbing)
+
+    def slope(at: Any, to: Any, then: Any) -> None:
+        builder.call(gradient, [at, to, *rest, then, weights, out, keep])
+
+    climb(builder, plan, d, members, weights, out, keep, slope)
     builder.ret_void()
     return machine_code(module, "packed")
 
 
 def _emit(
-    function: Any, rows: list[list[int]], members: int, forward: int, entries: int, inputs: int, scratch: int
+    function: Any, rows: list[list[int]], members: int, d: int, forward: int, entries: int, inputs: int, scratch: int
 ) -> None:
-    """Slopes are scaled as they are made."""
+    """The rows of a descent, that leave gradients instead: layer by layer, weights are not needed any more when their
+    slopes are there, and what follows may move them.
+
+    Slopes are scaled as they are made."""
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    weights, out, work, constants, scale = function.args
+    weights, out, work, constants, scale, *then = function.args
     arrays = Arrays({WEIGHTS: weights, OUTPUT: out, WORK: work}, constants, entries, inputs)
     turned = builder.gep(work, [I64(registers(scratch * members) * LANES)])
+    ready = registers(d * members)
     for i, row in enumerate(rows):
-        multiply(builder, row, members, arrays, turned, Finish(scaled=i == forward - 1), scale)
+        finish = Finish(scaled=i == forward - 1)
+        if row[9] == WEIGHTS:
+            first = registers(row[10] * members)
+            finish, ready = Finish(then=Then(then, first, ready)), first
+            row = [*row[:9], OUTPUT, *row[10:]]
+        multiply(builder, row, members, arrays, turned, finish, scale)
+    if ready:
+        builder.call(then[0], [*then[1:], I64(0), I64(ready)])
     builder.ret_void()
+
+
+class Then(NamedTuple):
+    """A function for rows of results that are ready, with its arguments; the first row and the one after the last."""
+
+    call: list[Any]
+    first: int
+    last: int
 
 
 class Arrays(NamedTuple):
@@ -160,6 +188,7 @@ class Finish(NamedTuple):
 
     scaled: bool = False
     moved: int | None = None  # the array of the old numbers, which have the places of the new ones in theirs
+    then: Then | None = None  # what follows for rows of it
 
 
 def multiply(
@@ -183,7 +212,10 @@ def multiply(
     if finish.moved is not None:
         start = arrays.place(builder, members, finish.moved, oc)
     product = _Product(builder.module, members, m, q, n, ai, ak, bk, init >= 0, finish, finish.moved == c)
-    builder.call(product.function, [left, right, result, start, scale, DOUBLE(1.0) if keep is None else keep])
+    given = [left, right, result, start, scale, DOUBLE(1.0) if keep is None else keep]
+    if finish.then is not None:
+        given += [*finish.then.call, *map(I64, (oc * members, finish.then.first, finish.then.last))]
+    builder.call(product.function, given)
 
 
 class _Product:
@@ -209,21 +241,39 @@ class _Product:
         self.members, self.columns = members, LANES // members
         self.m, self.q, self.n, self.ai, self.ak, self.bk, self.starts = m, q, n, ai, ak, bk, starts
         self.scaled, self.moves, self.in_place = finish.scaled, finish.moved is not None, in_place
-        kind = (m, q, n, ai, ak, bk, int(starts), int(self.scaled), int(self.moves), int(in_place))
-        self.function = once(module, _PRODUCT, ".".join(map(str, ("product", *kind))), self.emit)
+        self.followed = finish.then is not None
+        kind = (m, q, n, ai, ak, bk, *map(int, (starts, self.scaled, self.moves, in_place, self.followed)))
+        name, aliases = ".".join(map(str, ("product", *kind))), (2, 7, 8) if self.followed else ()
+        self.function = once(module, _FOLLOWED if self.followed else _PRODUCT, name, self.emit, aliases)
 
     def emit(self, function: Any) -> None:
         """The product, tile by tile."""
         self.function, self.builder = function, ir.IRBuilder(function.append_basic_block("entry"))
         self.fma = fma_of(function.module)
-        self.scale, self.keep = (spread(self.builder, number) for number in function.args[4:])
-        for register, across in _parts(registers(self.q * self.members), ACROSS):
+        self.scale, self.keep = (spread(self.builder, number) for number in function.args[4:6])
+        parts = _parts(registers(self.q * self.members), ACROSS)
+        for register, across in parts:
             for first, height, count in _runs(_parts(self.m, HEIGHT[across])):
-                tile = functools.partial(self.tile, first, height, self.columns * register, across)
-                repeat(self.builder, count, tile)
+                whole = self.followed and len(parts) == 1  # tiles fill rows of the matrix from end to end
+                emit = functools.partial(self.tile, first, height, self.columns * register, across, whole)
+                repeat(self.builder, count, emit)
+        if self.followed and len(parts) > 1:
+            self.follow(0, self.m, I64(0))
         self.builder.ret_void()
 
-    def tile(self, first: int, height: int, column: int, across: int, number: Any) -> None:
+    def follow(self, first: int, height: int, number: Any) -> None:
+        """What follows for the rows of eight that a tile has filled; one that it filled in part waits for the next."""
+        builder = self.builder
+        then, *given, base, start, end = self.function.args[6:]
+        top = builder.add(I64(first), builder.mul(number, I64(height)))
+        below = builder.add(top, I64(height))
+        ends = [builder.add(base, builder.mul(row, I64(self.q * self.members))) for row in (top, below)]
+        low, high = (builder.sdiv(numbers, I64(LANES)) for numbers in ends)
+        low = builder.select(builder.icmp_signed("<", low, start), start, low)
+        high = builder.select(builder.icmp_signed("==", below, I64(self.m)), end, high)
+        builder.call(then, [*given, low, high])
+
+    def tile(self, first: int, height: int, column: int, across: int, followed: bool, number: Any) -> None:
         """Tile `number` of a run of equal ones that starts at row `first`; each sum is added up in the order of k."""
         builder, members = self.builder, self.members
         left, right, result, start, *_ = self.function.args
@@ -242,6 +292,8 @@ class _Product:
         for (cell, columns), total in zip(cells, sums, strict=True):
             value = self.finished(total, old, cell * members, columns * members)
             store_part(builder, value, end, cell * members, columns * members)
+        if followed:
+            self.follow(first, height, number)
 
     def finished(self, total: Any, old: Any, offset: int, lanes: int) -> Any:
         """What is stored of a sum."""
