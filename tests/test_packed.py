@@ -22,7 +22,8 @@ from tests.deep_linear_cases import SLOPE, close, gradient_by_hand
 
 SHAPES = [(16, 16), (16, 16, 16), (8, 24, 16), (40, 8, 48), (24, 24, 24, 24), (10, 10, 10), (10, 12, 11),
           (13, 17, 10, 29), (16, 8, 32, 8, 16), (32,) * 9]  # fmt: skip
-CASES = [(8, 16, 8), (10, 12, 10), (10, 11, 9)]  # one member at a time; two; two, and vectors that end within a row
+# One member at a time; two; two, and vectors that end within a row; one, and more columns than a tile has.
+CASES = [(8, 16, 8), (10, 12, 10), (10, 11, 9), (8, 40, 8)]
 WIDTHS = CASES[0]
 
 
@@ -111,7 +112,7 @@ def test_only_wide_networks_with_square_loss_go_one_at_a_time_and_only_where_it_
     model, _ = problem(WIDTHS)
     taken, members, rows = model.packed(1e9, PLAN)
     assert taken.sweep.code != 0 and members == 1 and 8 * rows >= model.sweep.rows, (taken.sweep.code, members, rows)
-    assert [problem(widths)[0].packed(1e9, PLAN)[1] for widths in CASES] == [1, 2, 2]
+    assert [problem(widths)[0].packed(1e9, PLAN)[1] for widths in CASES] == [1, 2, 2, 1]
     assert model.packed(1e2, PLAN) is None, "a short run"
     assert problem((8, 8, 8))[0].packed(1e9, PLAN) is None, "128 weights are few"
     assert problem((16, 6, 16))[0].packed(1e9, PLAN) is None, "a layer of 6"
