@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sdetheory as st
-from sdetheory.networks import WeightRescaling, labelled, mlp, train
+from sdetheory.networks import BatchNorm, Dense, Network, WeightRescaling, labelled, mlp, train
 
 DATA = labelled(np.sin(np.arange(200.0) ** 1.4).reshape(40, 5), np.arange(40) % 3)
 NET = mlp((5, 4, 3), normalised_output=True)
@@ -132,3 +132,37 @@ def test_bad_rescaling_is_refused():
         train(mlp((5, 4, 3), normalised=False), DATA, rescaling=WeightRescaling(), **common)
     with pytest.raises(ValueError, match="`target`"):
         train(NET, DATA, rescaling=WeightRescaling(target=np.ones(3)), **common)
+    leaky = mlp((5, 4, 3), eps=1e-3, normalised_output=True)
+    for groups in (None, ("dense1",)):
+        with pytest.raises(ValueError, match=r"scale.invariant.*`despite_eps=True` rescales nevertheless"):
+            train(leaky, DATA, rescaling=WeightRescaling(groups=groups), **common)
+    with pytest.raises(ValueError, match=r"dense2\[0\] is not$"):
+        train(PLAIN_OUTPUT, DATA, rescaling=WeightRescaling(groups=("dense2",), despite_eps=True), **common)
+
+
+@pytest.mark.parametrize("by", ["neuron", "layer"])
+@pytest.mark.parametrize("residual", [False, True])
+def test_with_eps_the_same_groups_are_rescaled_if_asked_for(by, residual):
+    """Also those inside of residual blocks; without eps the knob changes nothing."""
+    how = {"residual": residual, "normalised_output": True}
+    leaky, exact = mlp((5, 4, 4, 3), eps=0.01, **how), mlp((5, 4, 4, 3), **how)
+    assert leaky.with_eps(0.0) == exact and exact.with_eps(0.01) == leaky
+    rescaling = WeightRescaling(every=2, by=by, target=0.5, despite_eps=True)
+    run, other = (train(net, DATA, lr=0.3, steps=4, rescaling=rescaling, by=by, **COMMON) for net in (leaky, exact))
+    assert [g.name for g in run.rescaled] == [g.name for g in other.rescaled] != []
+    assert np.abs(np.sqrt(run.squared_norm[:, ::2]) / 0.5 - 1).max() < 1e-14
+    plain = train(exact, DATA, lr=0.3, steps=4, rescaling=WeightRescaling(every=2, by=by, target=0.5), by=by, **COMMON)
+    assert np.array_equal(plain.final, other.final) and not np.allclose(run.final, other.final)
+
+
+@pytest.mark.parametrize("eps", [1e-4, 0.1])
+def test_a_rescaling_despite_eps_leaks_what_is_said(eps):
+    net, divisor = Network((Dense(5, 3), BatchNorm(3, eps))), 7.0
+    w = net.start([3])
+    before = w[0].reshape(3, 5) @ DATA.inputs.T
+    variance = before.var(axis=1, keepdims=True)
+    logits = [net.forward(net.bind(v), DATA.inputs[None])[0][0].T for v in (w, w / divisor)]
+    factor = np.sqrt((variance + eps) / (variance + divisor**2 * eps))
+    error = np.abs(logits[1] / logits[0] - factor).max()
+    assert error < 1e-12, f"{error:.1e}"
+    assert factor.max() < 1 - 1e-4

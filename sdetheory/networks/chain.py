@@ -5,7 +5,7 @@ chains of their own, the leaves (parameters, gradients, caches), is nested in th
 depth first, the branch before the shortcut.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -62,6 +62,14 @@ def flat(layers: Sequence[Layer], nested: Sequence[Any]) -> Iterator[Any]:
                 yield from flat(chain, inner)
         else:
             yield entry
+
+
+def mapped(layers: Sequence[Layer], change: Callable[[Layer], Layer]) -> tuple[Layer, ...]:
+    """The layers with every leaf changed."""
+    return tuple(
+        type(layer)(*(mapped(inner, change) for inner in chains(layer))) if chains(layer) else change(layer)
+        for layer in layers
+    )
 
 
 def forward(layers: Sequence[Layer], bound: Sequence[Any], x: np.ndarray) -> tuple[np.ndarray, list[Any]]:

@@ -1,7 +1,7 @@
 """Feed-forward networks over an ensemble: E nets at once, their parameters the rows of one array (E, P)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -65,6 +65,15 @@ class Network:
         """The first layer with parameters to train."""
         trained = lambda layer: any(place.leaf.shapes and not place.leaf.frozen for place in chain.places((layer,)))
         return next((number for number, layer in enumerate(self.layers) if trained(layer)), len(self.layers))
+
+    def with_eps(self, eps: float) -> "Network":
+        """The same network with this eps in all of its normalisations."""
+        eps = checks.nonnegative("eps", eps)
+
+        def changed(leaf: Any) -> Any:
+            return replace(leaf, eps=eps) if isinstance(leaf, BatchNorm) else leaf
+
+        return Network(chain.mapped(self.layers, changed))
 
     def groups(self, by: str = "layer") -> tuple[Group, ...]:
         """Groups of parameters, per "layer" or per "neuron", each knowing whether it is scale invariant."""

@@ -32,6 +32,9 @@ class WeightRescaling:
         the weights (v/c for momentum). "gradient": as if all gradients had been taken at the new weights, where they
         are c times as long (c v). "project": v loses its part along w in each group. Rescaling with "rescale" is the
         schedule lr N^2 inside the buffer, with "gradient" outside it, N the product of the divisors (claim A19).
+    despite_eps: also where normalisations have eps > 0: the groups that are scale invariant at eps = 0. Division by c
+        then multiplies what leaves a normalisation by sqrt((v + eps)/(v + c^2 eps)), v the variance before, and no
+        schedule of the lr is quite the same.
 
     Raises ValueError for a bad knob, and when training starts for groups that are not scale invariant.
     Source: Z. Liu et al. (2022), Weight rescaling (arXiv 2102.03497), reconstructed from the abstract.
@@ -44,6 +47,7 @@ class WeightRescaling:
     groups: tuple[str, ...] | None = None
     buffer: str = "keep"
     at_start: bool = True
+    despite_eps: bool = False
 
     def __post_init__(self) -> None:
         checks.integer("every", self.every, 1)
@@ -57,6 +61,7 @@ class WeightRescaling:
 
     def chosen(self, net: Network) -> tuple[Group, ...]:
         """The groups of a network that are rescaled; ValueError if there are none or one must not be."""
+        given, net = net, net.with_eps(0.0) if self.despite_eps else net
         layers = {group.name: group.layer for group in net.groups("layer")}
         named = None if self.groups is None else {layers[checks.choice("groups", n, layers)] for n in self.groups}
         products = {slot.layer for slot in net.slots if slot.name == "weight"}
@@ -67,11 +72,19 @@ class WeightRescaling:
                     out.append(group)
             elif group.layer in named:
                 if not group.scale_invariant or group.frozen:
-                    raise ValueError(f"`groups` must be scale invariant and trained: {group.name} is not")
+                    hint = self._hint(given)
+                    raise ValueError(f"`groups` must be scale invariant and trained: {group.name} is not{hint}")
                 out.append(group)
         if not out:
-            raise ValueError(f"`rescaling` needs scale-invariant groups by {self.by}: the network has none")
+            raise ValueError(
+                f"`rescaling` needs scale-invariant groups by {self.by}: the network has none{self._hint(given)}"
+            )
         return tuple(out)
+
+    def _hint(self, net: Network) -> str:
+        """What may be meant where a normalisation has eps > 0."""
+        leaks = not self.despite_eps and any(getattr(leaf, "eps", 0.0) > 0 for leaf in net.leaves)
+        return " (eps > 0 leaves none quite so: `despite_eps=True` rescales nevertheless)" if leaks else ""
 
     def period(self, data: Data, batch_size: int | None) -> int:
         """Steps from one rescaling to the next."""
