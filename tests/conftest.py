@@ -1,12 +1,12 @@
 """Profiles of hypothesis, and the claim table printed at the end of every run, derived from the tests that ran."""
 
+import importlib.util
 import os
 import re
 from collections import defaultdict
 
 import hypothesis
 import pytest
-from hypothesis.internal.conjecture import providers
 
 # A change is judged by the same examples every time: a refusal by an unlucky draw says nothing about it. Luck is for
 # `nightly` and `explore`, which look for what the fixed examples miss; what they find becomes an @example or a repair.
@@ -19,10 +19,13 @@ PROFILES = {
 for name, how in PROFILES.items():
     hypothesis.settings.register_profile(name, deadline=None, **how)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
-if hypothesis.settings.default.derandomize and hasattr(providers, "_get_local_constants"):
+PRIVATE = "hypothesis.internal.conjecture.providers"
+if hypothesis.settings.default.derandomize and importlib.util.find_spec(PRIVATE):
     # Hypothesis also draws numbers that it finds in the source of whatever is imported: an edit anywhere, or other
-    # tests run before, would make other examples.
-    providers._get_local_constants = lambda: providers._local_constants
+    # tests run before, would make other examples. Where it has no such function any more, there is nothing to undo.
+    providers = importlib.import_module(PRIVATE)
+    if hasattr(providers, "_get_local_constants") and hasattr(providers, "_local_constants"):
+        providers._get_local_constants = lambda: providers._local_constants
 
 KINDS = ("proof", "property", "simulation", "figure")
 
