@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+LARGEST = 2**53  # counts below it are exact in floats and fit into 64 bits
+
 
 class Diverged(ArithmeticError):
     """A trajectory left the finite numbers; the message says when, and what to change."""
@@ -24,11 +26,15 @@ def _refuse(name: str, rule: str, value: Any) -> ValueError:
 
 
 def real(name: str, value: Any) -> float:
-    """A finite real number, as a float."""
+    """A finite real number, as a float; a text is none, whatever it spells."""
+    if isinstance(value, str | bytes):
+        raise _refuse(name, "be a real number", value)
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise _refuse(name, "be a real number", value) from None
+    except OverflowError:
+        raise _refuse(name, "be below 1e308", value) from None
     if not np.isfinite(number):
         raise _refuse(name, "be finite", value)
     return number
@@ -52,7 +58,8 @@ def nonnegative(name: str, value: Any) -> float:
 
 def integer(name: str, value: Any, least: int = 0) -> int:
     """An integer >= `least` (2.0 counts as 2, True does not count)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) or value != int(value):
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not abs(value) < np.inf or value != int(value):
         raise _refuse(name, "be an integer", value)
     if value < least:
         raise _refuse(name, f"be at least {least}", value)
@@ -61,7 +68,13 @@ def integer(name: str, value: Any, least: int = 0) -> int:
 
 def finite(name: str, value: Any) -> np.ndarray:
     """An array of finite numbers, as float64 in C order."""
-    array = np.ascontiguousarray(value, dtype=np.float64)
+    try:
+        given = np.asarray(value)
+        if given.dtype.kind not in "biufO":  # a text is no number, and a complex number would lose its imaginary part
+            raise TypeError
+        array = np.ascontiguousarray(given, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise _refuse(name, "be a number or an array of numbers", value) from None
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(f"`{name}` must be finite: {name}{list(where)}={array[where]}")
@@ -101,7 +114,10 @@ def increasing(name: str, value: Any) -> np.ndarray:
 def multiples(name: str, value: Any, unit_name: str, unit: float) -> np.ndarray:
     """Times as whole numbers of `unit`: the step numbers, int64."""
     array = increasing(name, value)
-    steps = np.rint(array / unit)
+    with np.errstate(over="ignore"):
+        steps = np.rint(array / unit)
+    if steps[-1] > LARGEST:
+        raise ValueError(f"`{name}` must be below 2**53 times `{unit_name}`: {name}={array[-1]}, {unit_name}={unit}")
     off = np.abs(steps * unit - array) > 1e-9 * np.maximum(unit, np.abs(array))
     if off.any():
         spacing = float(np.diff(array).min()) if array.size > 1 else float(array[0])
