@@ -90,7 +90,11 @@ def _predict(options: argparse.Namespace) -> int:
         _list(predictions.all(modules), options.json)
         return 0
     prediction = predictions.find(options.name, modules)
-    values = dict(map(_value, options.values))
+    values: dict[str, Any] = {}
+    for name, value in map(_value, options.values):
+        if name in values:
+            raise ValueError(f"`{name}` must be given once: {' '.join(options.values)!r}")
+        values[name] = value
     if not values and prediction.known:
         print(json.dumps(_described(prediction)) if options.json else _explained(prediction))
         return 0

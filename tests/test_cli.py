@@ -120,3 +120,13 @@ def test_the_command_does_not_load_the_compiler():
     code = "import sys, sdetheory.cli as c; c.main(['predict', 'gamma']); print('numba' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split()[-1] == "False", out.stdout
+
+
+def test_the_module_is_the_command():
+    out = subprocess.run([sys.executable, "-m", "sdetheory", "predict", "gamma"], capture_output=True, text=True)
+    assert out.returncode == 0 and out.stdout.startswith("gamma: "), out.stderr
+
+
+def test_an_argument_given_twice_is_refused(capsys):
+    status, _, err = said(capsys, "predict", "gamma", "lr=0.1", "t=1", "weight_decay=1", "trace=1", "gamma0=1", "lr=1")
+    assert status == 2 and "`lr` must be given once: 'lr=0.1 t=1" in err, err

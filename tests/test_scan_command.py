@@ -131,6 +131,7 @@ REFUSALS = {
     ("scan",): "name a FILE.toml",
     ("scan", "grid.toml"): "name a folder for the results: --store DIR",
     ("scan", "grd.toml", "--store", "s"): "no file 'grd.toml'; there are grid.toml, moody.toml",
+    ("scan", ".", "--store", "s"): "cannot read '.': Is a directory",
     ("scan", "efective_lr", "--store", "s"): "no example scan 'efective_lr'; did you mean 'effective_lr'",
     ("scan", "grid.toml", "--store", "s", "--retry", "fialed"): "did you mean 'failed'",
     ("scan", "grid.toml", "--store", "s", "--serial", "--workers", "2"): "`--serial` excludes",
@@ -155,6 +156,12 @@ def test_wrong_input_ends_with_status_2_and_says_what_to_do(command, there, run)
     status, out, err = run(*command)
     assert status == 2 and REFUSALS[command] in err and err.startswith(f"sdetheory {command[0]}: "), (status, out, err)
     assert not (there / "s").exists(), "something ran"
+
+
+def test_a_file_where_the_store_should_be_is_refused_with_status_3(there, run):
+    for store in ("moody.toml", "moody.toml/inside"):
+        status, _, err = run("scan", "grid.toml", "--store", store, "--serial")
+        assert status == 3 and f"cannot write `{store}`: Not a directory" in err, (status, err)
 
 
 def test_another_root_seed_or_other_code_is_refused_with_status_3(there, run):

@@ -115,6 +115,8 @@ class Scan:
             near = sorted(p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
             hint = f"; there are {', '.join(near)}" if near else ""
             raise ValueError(f"no file {str(path)!r}{hint}") from None
+        except OSError as error:
+            raise ValueError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not TOML: {error}") from None
         return cls.from_dict(given, source=str(path), name=path.stem)

@@ -80,7 +80,11 @@ class Writing:
 
     def _make(self) -> None:
         """The folder and its parts. Raises StoreFailed for a folder that holds something else."""
-        foreign = [n for n in self.disk.names(self.path) if n not in _KNOWN and not n.endswith(TEMPORARY)]
+        try:
+            names = self.disk.names(self.path)
+        except OSError as error:  # a file stands there, or nobody may look
+            refuse(self.path, error)
+        foreign = [n for n in names if n not in _KNOWN and not n.endswith(TEMPORARY)]
         if foreign:
             raise StoreFailed(f"`{self.path}` is not a store, it holds {foreign[0]!r}: choose an empty or new folder")
         missing = [one for one in (self.path, *self.path.parents) if not self.disk.exists(one)]
