@@ -147,6 +147,7 @@ REFUSED = {
     "two shapes": (HEAD + "[axes.x]\nvalues = [1]\nlog = [1, 2, 3]\n", r"exactly one of .* values, log"),
     "axis key": (HEAD + "[axes.x]\nlogs = [1, 2, 3]\n", "no key 'logs'; did you mean 'log'"),
     "empty": (HEAD + "[axes.x]\nvalues = []\n", "not empty"),
+    "huge count": (HEAD + "[axes.x]\nlog = [1, 2, 1000000000000]\n", "at most 1000000: .*=1000000000000"),
     "log of 0": (HEAD + "[axes.x]\nlog = [0, 1, 3]\n", "`log` must have positive ends"),
     "three numbers": (HEAD + "[axes.x]\nlinear = [0, 1]\n", r"must be \[first, last, count\]"),
     "twice": (HEAD + "[axes.x]\nvalues = [1, 2, 1.0]\n", "must not repeat a value"),

@@ -166,6 +166,8 @@ REFUSED = {
     "calculus": (SDE | {"time": 1, "weight_decay": 0.1, "integrator": "RK4"}, "`integrator` must be of calculus"),
     "noise": (SDE | {"time": 1, "dynamics": "GradientDescent"}, "`noise` must be left out"),
     "dt": (SDE | {"time": 4, "dynamics": "SGD", "dt": 2}, "`dt` must be 1 for SGD"),
+    "dt beyond the end": (SDE | {"time": 2, "dt": 5, "weight_decay": 0.1}, "`dt` must not exceed the time.* 2: dt=5"),
+    "dt beyond the record": (SDE | {"time": 9, "after": 8, "dt": 3, "weight_decay": 0.1}, "`dt` must not exceed"),
     "after": (SDE | {"time": 4, "after": 5, "weight_decay": 0.1}, "`after` must be before the end"),
     "observable": (SDE | {"time": 4, "weight_decay": 0.1, "record": ["gama"]}, "did you mean 'gamma'"),
     "needs widths": (SDE | {"time": 4, "weight_decay": 0.1, "record": ["layer_imbalance"]}, "needs `?widths"),

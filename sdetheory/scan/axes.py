@@ -8,6 +8,7 @@ from sdetheory import checks
 from sdetheory.scan.experiments.protocol import known
 
 KINDS = ("values", "linear", "log")
+LONGEST = 1_000_000  # values of an axis: a longer one is a slip, and would fill the memory before anything is checked
 DIGITS = 12  # significant digits of computed values: the same number whatever grid it belongs to, on any machine
 
 
@@ -104,6 +105,8 @@ def _ends(kind: str, numbers: Sequence[Any]) -> tuple[float, float, int]:
         raise ValueError(f"`{kind}` must be [first, last, count]: {kind}={list(numbers)!r}")
     first, last = (checks.real(f"{kind}[{i}]", numbers[i]) for i in range(2))
     count = checks.integer(f"{kind}[2]", numbers[2], 1)
+    if count > LONGEST:
+        raise ValueError(f"`{kind}[2]` must be at most {LONGEST}: {kind}[2]={count}")
     if kind == "log" and not (first > 0 and last > 0):
         raise ValueError(f"`log` must have positive ends: log={list(numbers)!r}")
     return first, last, count

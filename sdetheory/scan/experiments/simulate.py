@@ -105,6 +105,8 @@ class Simulate:
         self._check(found)
         if not found.get("after", 0.0) < found["time"]:
             raise ValueError(f"`after` must be before the end, time={found['time']}: after={found['after']}")
+        if found["dt"] > (recorded := found["time"] - found.get("after", 0.0)):  # would round away
+            raise ValueError(f"`dt` must not exceed the time that is recorded, {recorded:g}: dt={found['dt']}")
         if "after" not in found:
             del found["records"]
         return found
