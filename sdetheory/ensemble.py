@@ -124,6 +124,14 @@ class Ensemble:
         """Estimate and standard error at every time."""
         from sdetheory.control_variates import controlled, varies
 
+        if not isinstance(controls, Mapping):
+            raise TypeError(f"`controls` must map names to their known expectations: controls={controls!r}")
+        for key, value in controls.items():
+            if np.shape(value) not in ((), (1,), self.ts.shape):
+                raise ValueError(
+                    f"`controls` must give a number or one for each of {self.ts.size} times: that of {key!r} has shape "
+                    f"{np.shape(value)}"
+                )
         keys = [key if isinstance(key, tuple) else (key, None) for key in controls]
         seen = np.stack([self.samples(*key) for key in keys])
         known = np.stack([np.broadcast_to(np.asarray(c, float), self.ts.shape) for c in controls.values()])

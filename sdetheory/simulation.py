@@ -7,7 +7,7 @@ import hashlib
 import platform
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numba
@@ -61,7 +61,7 @@ def simulate(
     Raises ValueError for invalid input, TypeError for a plug-in without the kernel it needs, Diverged when
     every path became non-finite (a part of the paths is marked in the result instead).
     """
-    _check_kinds(model, dynamics, noise, integrator)
+    _check_kinds(model, dynamics, noise, integrator, generator, increment)
     w0 = _starts(w0, paths)
     d = w0.shape[1]
     model, noise = canonical(model, d), canonical(noise, d)
@@ -106,7 +106,7 @@ def simulate(
         canonical(_increment(increment, noise, coarsen, generator), d),
         observers,
         _seed(seed),
-        checks.integer("coarsen", coarsen, least=1),
+        _below("coarsen", checks.integer("coarsen", coarsen, least=1), checks.LARGEST),
         dt,
         lr,
         weight_decay,
@@ -131,13 +131,16 @@ def simulate(
     )
 
 
-def _check_kinds(model: Any, dynamics: Any, noise: Any, integrator: Any) -> None:
+def _check_kinds(
+    model: Any, dynamics: Any, noise: Any, integrator: Any, generator: Any, increment: Any
+) -> None:
     """Raises TypeError for something that is not of the kind its argument names."""
-    for name, value, like in (("model", model, "Rayleigh(a)"), ("noise", noise, "Isotropic(sigma)")):
+    kinds = [("model", model, "Rayleigh(a)"), ("noise", noise, "Isotropic(sigma)"), ("generator", generator, "Block()")]
+    kinds += [("integrator", integrator, "EulerMaruyama()")] if integrator is not None else []
+    kinds += [("increment", increment, "Antithetic()")] if increment is not None else []
+    for name, value, like in kinds:
         if isinstance(value, type) or not hasattr(value, "_fields"):
             raise TypeError(f"`{name}` must be a plug-in such as {like}: {name}={value!r}")
-    if integrator is not None and (isinstance(integrator, type) or not hasattr(integrator, "_fields")):
-        raise TypeError(f"`integrator` must be a plug-in such as EulerMaruyama(): integrator={integrator!r}")
     if isinstance(dynamics, type) or not hasattr(dynamics, "calculi"):
         raise TypeError(f"`dynamics` must be a training rule such as SGD(lr=0.1): dynamics={dynamics!r}")
 
@@ -158,9 +161,14 @@ def _starts(w0: Any, paths: int | None) -> np.ndarray:
 
 def _seed(seed: Any) -> int:
     """A seed of 64 bits."""
-    if checks.integer("seed", seed) >= 2**64:
-        raise ValueError(f"`seed` must be below 2**64: seed={seed}")
-    return int(seed)
+    return _below("seed", checks.integer("seed", seed), 2**64)
+
+
+def _below(name: str, value: int, limit: int) -> int:
+    """The value; raises ValueError unless it is below a power of two."""
+    if value >= limit:
+        raise ValueError(f"`{name}` must be below 2**{limit.bit_length() - 1}: {name}={value}")
+    return value
 
 
 def _increment(increment: Any, noise: Any, coarsen: int, generator: Any) -> Any:
@@ -183,6 +191,7 @@ def _increment(increment: Any, noise: Any, coarsen: int, generator: Any) -> Any:
 def _numbers(first_path: int, paths: int, increment: Any) -> np.ndarray:
     """Path numbers; raises ValueError where a group of dependent paths would be cut."""
     group = getattr(increment, "group", 1)
+    _below("first_path", first_path + paths - 1, 2**63)
     for name, value in (("first_path", first_path), ("paths", paths)):
         if value % group:
             raise ValueError(
@@ -195,7 +204,7 @@ def _width(width: int | None) -> int | None:
     """Lanes of a block as the caller wants them, or None."""
     if width is not None and width not in WIDTHS:
         raise ValueError(f"`width` must be one of {', '.join(map(str, WIDTHS))}: width={width!r}")
-    return width
+    return None if width is None else int(width)
 
 
 def _check_match(model: Any, dynamics: Any, noise: Any, integrator: Any, w0: np.ndarray) -> None:
@@ -247,8 +256,14 @@ def _observers(observe: Any, d: int) -> tuple[tuple, list[str]]:
     if isinstance(observe, Mapping):
         names, given = list(observe), list(observe.values())
     else:
-        given = [observe] if hasattr(observe, "_fields") else list(observe)
-        names = []
+        several = isinstance(observe, Iterable) and not isinstance(observe, str) and not hasattr(observe, "_fields")
+        names, given = [], list(observe) if several else [observe]
+    for observer in given:
+        if isinstance(observer, type) or not hasattr(observer, "_fields"):
+            raise TypeError(f"`observe` must hold plug-ins such as SquaredNorm(): it holds {observer!r}")
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise TypeError(f"`observe` must name observers by texts: it has the name {wrong[0]!r}")
+    if not isinstance(observe, Mapping):
         for observer in given:
             name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(observer).__name__).lower()
             same = sum(n == name or re.fullmatch(rf"{name}_\d+", n) is not None for n in names)

@@ -294,6 +294,11 @@ def test_missing_arguments_and_broken_conditions_are_named():
         predictions.Prediction("p", "says", sp.Symbol("banana"), "1", "source", ())
 
 
+def test_shapes_that_do_not_go_together_are_named():
+    with pytest.raises(ValueError, match=r"gamma needs arrays whose shapes go together: t \(3,\), lr \(2,\)"):
+        intrinsic_lr.gamma(t=[0, 1, 2], lr=[0.1, 0.2], weight_decay=1, trace=1, gamma0=1)
+
+
 def test_predictions_load_without_the_compiler():
     unwanted = ("numba", "scipy", "proofs_check")
     code = f"import sys, sdetheory.predictions; print([m for m in {unwanted} if m in sys.modules])"

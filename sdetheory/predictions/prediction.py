@@ -114,12 +114,16 @@ class Prediction:
         argument."""
         self._check_names(values)
         arrays = {name: self._checked(name, values[name]) for name in self.known}
+        try:
+            shape = np.broadcast_shapes(*(a.shape for a in arrays.values()))
+        except ValueError:
+            shapes = ", ".join(f"{name} {a.shape}" for name, a in arrays.items() if a.ndim)
+            raise ValueError(f"{self.name} needs arrays whose shapes go together: {shapes}") from None
         for text, holds in self._conditions:
             if not np.all(holds(*arrays.values())):
                 given = ", ".join(f"{name}={values[name]}" for name in self.known if name in text)
                 raise ValueError(f"{self.name} needs {text}: {given}")
         value = np.asarray(self._function(*arrays.values()), dtype=float)
-        shape = np.broadcast_shapes(*(a.shape for a in arrays.values()))
         return np.array(np.broadcast_to(value, shape)) if shape else float(value)
 
     def _check_names(self, values: Mapping[str, Any]) -> None:
