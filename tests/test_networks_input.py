@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sdetheory.networks import digits, evaluate, labelled, mlp, noise_estimate, predict, train
+from sdetheory.networks import WeightRescaling, digits, evaluate, labelled, mlp, noise_estimate, predict, train
 from sdetheory.statistics import mean_test
 
 DATA = labelled(np.sin(np.arange(60.0)).reshape(20, 3), np.arange(20) % 3)
@@ -53,6 +53,13 @@ def test_bad_networks_are_refused(arguments, message):
         (dict(record_every=[2, 1]), "`record_every` must be non-negative and strictly increasing"),
         (dict(start=np.zeros((1, 5))), r"`start` must have shape \(1, 24\): it has shape \(1, 5\)"),
         (dict(start=np.full((1, 31), np.nan)), "`start` must be finite"),
+        (dict(init_scale=np.nan), "`init_scale` must be finite"),
+        (dict(init_scale=0), "`init_scale` must not be zero"),
+        (dict(init_scale=[1.0, 2.0, 3.0]), r"`init_scale` must be one number or one for each of 1 nets.*\(3,\)"),
+        (dict(seeds=[2**64]), r"`seeds` must be below 2\*\*63: seeds=\[18446744073709551616\]"),
+        (dict(first_step=10**19), r"`first_step` \+ `steps` must be at most 2\*\*53: first_step=1000"),
+        (dict(instruments=3), "`instruments` must be a list of instruments: 3"),
+        (dict(instruments="norms"), "`instruments` must be a list of instruments: 'norms'"),
         (dict(by="layers"), "`by` must be one of layer, neuron.*did you mean 'layer'"),
         (dict(threads=0), "`threads` must be at least 1"),
     ],
@@ -61,6 +68,21 @@ def test_bad_training_arguments_are_refused(arguments, message):
     message = message.replace("24", str(NET.size))
     with pytest.raises(ValueError, match=message):
         train(NET, DATA, **{**GOOD, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(rescaling=3), "`rescaling` must be a WeightRescaling such as WeightRescaling\\(\\): it is a int"),
+        (dict(rescaling=WeightRescaling), "`rescaling` must be a WeightRescaling .* it is a type"),
+        (dict(state=3), "`state` must be a TrainingState such as record.state: it is a int"),
+        (dict(net="mlp"), "`net` must be a Network such as mlp.*it is a str"),
+        (dict(data=DATA.inputs), "`data` must be a Data such as digits.*it is a ndarray"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_by_name(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        train(**{"net": NET, "data": DATA, **GOOD, **arguments})
 
 
 def test_data_must_fit_the_network():
@@ -72,6 +94,8 @@ def test_data_must_fit_the_network():
         labelled(DATA.inputs, DATA.labels, 2)
     with pytest.raises(ValueError, match="`labels` must be integers: they are float64"):
         labelled(DATA.inputs, DATA.labels.astype(float))
+    with pytest.raises(ValueError, match="`labels` must be integers: they are <U1"):
+        labelled(DATA.inputs, np.array(list("ab") * 10))
     with pytest.raises(ValueError, match=r"`inputs` must be finite: inputs\[1, 2\]=inf"):
         labelled(np.array([[0, 0, 0], [0, 0, np.inf]]), np.array([0, 1]))
     with pytest.raises(ValueError, match="`labels` must lie in"):

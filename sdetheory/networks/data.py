@@ -73,7 +73,9 @@ def labelled(inputs: np.ndarray, labels: np.ndarray, classes: int | None = None)
     checks.shape("inputs", inputs, (None, None))
     labels = np.asarray(labels)
     checks.shape("labels", labels, (len(inputs),))
-    count = checks.integer("classes", int(labels.max()) + 1 if classes is None else classes, 2)
+    if classes is None:
+        classes = int(labels.max()) + 1 if labels.size and labels.dtype.kind in "iu" else 2
+    count = checks.integer("classes", classes, 2)
     return Data(inputs, checked_labels(labels, count), count, image)
 
 

@@ -52,6 +52,8 @@ def name_of(instrument: Any) -> str:
 
 def check_instruments(instruments: Sequence[Any], rescaled: bool = False) -> tuple[Any, ...]:
     """ValueError for two of one name, one without see and reading, or one that takes no rescaled steps."""
+    if not isinstance(instruments, Sequence) or isinstance(instruments, str):
+        raise ValueError(f"`instruments` must be a list of instruments: {instruments!r}")
     names = [name_of(i) for i in instruments]
     for instrument, name in zip(instruments, names, strict=True):
         if isinstance(instrument, type) or not (hasattr(instrument, "see") and hasattr(instrument, "reading")):

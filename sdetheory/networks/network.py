@@ -110,7 +110,14 @@ class Network:
         return self._scaled(parameters, scale)
 
     def _scaled(self, parameters: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
-        factor = np.broadcast_to(np.asarray(scale, dtype=np.float64), len(parameters))
+        factor = checks.finite("init_scale", scale)
+        if factor.shape not in ((1,), (len(parameters),)):
+            raise ValueError(
+                f"`init_scale` must be one number or one for each of {len(parameters)} nets: shape {factor.shape}"
+            )
+        if not factor.all():
+            raise ValueError(f"`init_scale` must not be zero, there normalised weights have no loss: {scale}")
+        factor = np.broadcast_to(factor, len(parameters))
         if np.all(factor == 1.0):
             return parameters
         followed = {place.number for place in chain.places(self.layers) if meets_norm(place) is not None}

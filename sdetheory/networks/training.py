@@ -73,9 +73,12 @@ def train(
     Raises ValueError before work on bad arguments; Diverged if every net left the finite numbers (else they
     are marked).
     """
+    _check_kinds(net, data, rescaling, state)
     lr, weight_decay = check_optimiser(optimiser, lr, weight_decay)
     members, watch = _members(seeds), check_instruments(instruments, rescaling is not None)
     steps, first = checks.integer("steps", steps, 1), checks.integer("first_step", first_step)
+    if first + steps > checks.LARGEST:
+        raise ValueError(f"`first_step` + `steps` must be at most 2**53: first_step={first}, steps={steps}")
     _check_data(net, data, batch_size, label_noise)
     groups = tuple(group for group in net.groups(by) if not group.frozen)
     # A lr that follows the weights is written down as the run goes.
@@ -113,12 +116,25 @@ def train(
     return run.record(parameters, carried, out, joined(watch, seen, first, steps), how)
 
 
+def _check_kinds(net: Any, data: Any, rescaling: Any, state: Any) -> None:
+    """Raises TypeError for something that is not of the kind its argument names."""
+    kinds: tuple[tuple[str, Any, type, str], ...] = (("net", net, Network, "mlp((64, 32, 10))"),)
+    kinds += (("data", data, Data, "digits()"),)
+    kinds += (("rescaling", rescaling, WeightRescaling, "WeightRescaling()"),) if rescaling is not None else ()
+    kinds += (("state", state, TrainingState, "record.state"),) if state is not None else ()
+    for name, value, kind, like in kinds:
+        if not isinstance(value, kind):
+            raise TypeError(f"`{name}` must be a {kind.__name__} such as {like}: it is a {type(value).__name__}")
+
+
 def _members(seeds: int | Sequence[int] | np.ndarray) -> np.ndarray:
     if np.ndim(seeds) == 0:
         return np.arange(checks.integer("seeds", seeds, 1), dtype=np.int64)
     members = [checks.integer(f"seeds[{i}]", seed) for i, seed in enumerate(np.asarray(seeds).tolist())]
     if not members:
         raise ValueError("`seeds` must not be empty: seeds=[]")
+    if max(members) >= 2**63:
+        raise ValueError(f"`seeds` must be below 2**63: seeds={members}")
     return np.array(members, dtype=np.int64)
 
 
