@@ -325,3 +325,16 @@ def test_a_signal_ends_a_run_in_order(tmp_path, number, status):
     code, seconds = ended(pid)
     assert code == status and seconds < 5, (code, seconds)
     assert not list(where.rglob("*.tmp")) and not Store(where).problems
+
+
+def test_the_summary_of_a_run_that_was_stopped_counts_all_that_was_kept(tmp_path):
+    where = tmp_path / "store"
+
+    def counted():
+        summary = serial(points(40, wait=0.12), where)
+        return 0 if summary.computed == summary.ok == len(Store(where).entries) > 0 else 7
+
+    pid = forked(counted)
+    wait_for(lambda: where.exists() and len(Store(where).entries) >= 5)
+    os.kill(pid, signal.SIGINT)
+    assert ended(pid)[0] == 0

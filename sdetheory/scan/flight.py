@@ -2,7 +2,7 @@
 
 import pathlib
 import queue
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sdetheory.scan import manifest as manifests
 from sdetheory.scan.chunks import Chunk, Chunks
@@ -136,6 +136,11 @@ class Flight:
         """Delete the marks of this run, when its workers are gone: until then a task may be repeated."""
         for file in manifests.folder(self.writing.path, self.writing.run).glob(f"*{BEGUN}"):
             file.unlink(missing_ok=True)
+
+    def recount(self, todo: Iterable[Due]) -> None:
+        """What was committed as a signal came counts too: it has no receipt."""
+        self.writing.store.refresh()
+        self.computed = sum(map(self._committed, todo))
 
     def _committed(self, one: Due) -> bool:
         entry = self.writing.store.entries.get(one.point.id)

@@ -116,6 +116,8 @@ def run(
                 signals.at_once = serial
                 flight.go(chunks, pool, signals, bar)
             flight.clean()
+        if signals.received is not None:
+            flight.recount(todo)
         statuses = writing.store.statuses
         counts = collections.Counter(statuses.get(one, "missing") for one in {point.id for point in points})
     return Summary(
