@@ -114,6 +114,8 @@ def test_gradient_is_that_by_hand(w, size):
         (lambda m, w: observables.hessian_eigenvalues(m, w, 1, "larges"), "did you mean 'largest'"),
         (lambda m, w: observables.hessian_eigenvalues(m, w, tolerance=0.0), "`tolerance` must be positive"),
         (lambda m, w: observables.hessian_product(m, np.ones(3), np.ones(3)), "`w` must have 2 weights"),
+        (lambda m, w: observables.hessian_product(m, w, np.ones(3)), r"`direction` must have 2 weights.*shape \(3,\)"),
+        (lambda m, w: observables.kernel_spectrum(m, np.nan * w), "`w` must have dl/dW = 0.*: slope nan"),
         (lambda m, w: observables.hessian_trace_estimate(m, w, np.random.default_rng(0), 1), "`probes` must be"),
         (lambda m, w: observables.hessian_trace(m._replace(residual_loss=1.0), w), "must have the square"),
     ],
@@ -121,3 +123,11 @@ def test_gradient_is_that_by_hand(w, size):
 def test_bad_input_is_refused_by_name(call, message):
     with pytest.raises(ValueError, match=message):
         call(scalar_chain(2), np.ones(2))
+
+
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_a_path_that_diverged_has_no_sharpness_and_the_others_keep_theirs(lost):
+    model, states = deep_linear(WIDTHS, np.eye(2)), gaussian_weights(WIDTHS, np.random.default_rng(0))
+    pair = np.stack([states, np.full_like(states, lost)])
+    for values in (observables.sharpness(model, pair), observables.hessian_eigenvalues(model, pair)[:, 0]):
+        assert np.isclose(values[0], observables.sharpness(model, states), rtol=1e-9) and np.isnan(values[1]), values

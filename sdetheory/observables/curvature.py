@@ -24,8 +24,12 @@ def hessian(model: DeepLinear, w: Any) -> np.ndarray:
 
 
 def sharpness(model: DeepLinear, w: Any) -> np.ndarray:
-    """Largest eigenvalue of the Hessian, shape (...)."""
-    return np.linalg.eigvalsh(hessian(model, w))[..., -1]
+    """Largest eigenvalue of the Hessian, shape (...); NaN where a state is not finite (a path that diverged)."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = hessian(model, w)
+    healthy = np.isfinite(found).all(axis=(-2, -1))
+    values = np.linalg.eigvalsh(np.where(healthy[..., None, None], found, 0.0))[..., -1]
+    return np.where(healthy, values, np.nan)[()]
 
 
 def _hessian_of(model: DeepLinear, layers: list[np.ndarray]) -> np.ndarray:

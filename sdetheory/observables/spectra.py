@@ -29,7 +29,14 @@ def hessian_product(model: DeepLinear, w: Any, direction: Any) -> np.ndarray:
     pseudo-Huber loss. ValueError for another loss or a d that does not fit the widths.
     Source: Pearlmutter 1994, Fast exact multiplication by the Hessian.
     """
-    w, direction = np.broadcast_arrays(np.asarray(w, np.float64), np.asarray(direction, np.float64))
+    w, direction = np.asarray(w, np.float64), np.asarray(direction, np.float64)
+    for name, value in (("w", w), ("direction", direction)):
+        if value.shape[-1:] != (model.dimension,):
+            raise ValueError(
+                f"`{name}` must have {model.dimension} weights on its last axis for widths "
+                f"{tuple(model.widths.tolist())}: it has shape {value.shape}"
+            )
+    w, direction = np.broadcast_arrays(w, direction)
     layers, moves = unpack(w, model.widths), unpack(direction, model.widths)
     values, rates = [model.inputs], [np.zeros_like(model.inputs)]  # of W_j ... W_1 X, and their rates of change
     for layer, move in zip(layers, moves, strict=True):
@@ -51,7 +58,8 @@ def hessian_eigenvalues(
 
     Lanczos with implicit restarts on exact products, memory of a few vectors of d numbers; `tolerance` is relative to
     the eigenvalue. Of a multiple eigenvalue all copies are found where the start (fixed, so that results repeat) and
-    rounding contain them. ValueError for a `count` above d, an unknown `end` ("largest" or "smallest").
+    rounding contain them. NaN where a state is not finite (a path that diverged). ValueError for a `count` above d, an
+    unknown `end` ("largest" or "smallest").
     """
     states, count = np.asarray(w, np.float64), checks.integer("count", count, least=1)
     which, d = _ENDS[checks.choice("end", end, _ENDS)], model.dimension
@@ -66,6 +74,8 @@ def hessian_eigenvalues(
 def _lanczos(model: DeepLinear, state: np.ndarray, count: int, which: str, tolerance: float) -> np.ndarray:
     """At one state; dense where nearly all eigenvalues are wanted, which Lanczos cannot do."""
     d = state.size
+    if not np.isfinite(state).all():
+        return np.full(count, np.nan)
     if d <= max(2 * count, 8):
         values = np.linalg.eigvalsh(hessian(model, state))
         return values[::-1][:count] if which == "LA" else values[:count][::-1]
@@ -101,7 +111,7 @@ def _kernel(
     slopes, curvatures = derivatives(model, outputs - targets)
     slope = np.linalg.norm(slopes @ inputs.T)
     size = model.scale * (np.linalg.norm(outputs) + np.linalg.norm(targets)) * np.linalg.norm(inputs)
-    if slope > tolerance * size:
+    if not slope <= tolerance * size:
         raise ValueError(f"`w` must have dl/dW = 0 up to `tolerance`: slope {slope}, of {size}, tolerance={tolerance}")
     total = sum(np.kron(a @ a.T, (b @ inputs).T @ (b @ inputs)) for a, b in zip(above, below, strict=True))
     weights = np.sqrt(curvatures).reshape(-1)
