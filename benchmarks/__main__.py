@@ -25,10 +25,13 @@ NAMES = {
 
 
 def _arguments(given: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    about = "Race the package against numpy, scipy and what else is installed."
+    parser = argparse.ArgumentParser("python -m benchmarks", description=about)
     parser.add_argument("--quick", action="store_true", help="smaller parts of the work, fewer repeats")
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(NAMES), default=list(NAMES))
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("benchmarks_out"), metavar="DIR")
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(NAMES), default=list(NAMES),
+                        help=f"what to run (default: all): {', '.join(NAMES)}")  # fmt: skip
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("benchmarks_out"), metavar="DIR",
+                        help="where results go (default: benchmarks_out)")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="say what there is to run, and who is installed")
     return parser.parse_args(given)
 

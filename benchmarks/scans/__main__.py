@@ -13,11 +13,14 @@ PARTS = ("accidents", "race", "size")
 
 
 def _arguments(given: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks.scans", description=__doc__)
+    about = "Scans, and the same accidents for other tools that are installed."
+    parser = argparse.ArgumentParser("python -m benchmarks.scans", description=about)
     parser.add_argument("--quick", action="store_true", help="fewer points and repeats")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--tools", nargs="+", choices=list(TOOLS), default=list(TOOLS), metavar="NAME")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("benchmarks_out"), metavar="DIR")
+    parser.add_argument("--tools", nargs="+", choices=list(TOOLS), default=list(TOOLS), metavar="NAME",
+                        help=f"default: all of {'; '.join(TOOLS)}")  # fmt: skip
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("benchmarks_out"), metavar="DIR",
+                        help="where results go (default: benchmarks_out)")  # fmt: skip
     return parser.parse_args(given)
 
 

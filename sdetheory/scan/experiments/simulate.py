@@ -88,7 +88,7 @@ class Simulate:
     def observables(self) -> dict[str, Observable]:
         """Of the observers and functions of states of the package."""
         found = components.observed(self.plugins)
-        return {name: Observable("", (one.make.__doc__ or name).strip().splitlines()[0]) for name, one in found.items()}
+        return {name: Observable("", _summary(one.make.__doc__ or name)) for name, one in found.items()}
 
     # -- parameters
 
@@ -270,6 +270,11 @@ def times(p: Parameters) -> np.ndarray:
         return np.array([np.rint(p["time"] / p["dt"]) * p["dt"]])
     ts = p["after"] + (p["time"] - p["after"]) * np.arange(1, p["records"] + 1) / p["records"]
     return np.unique(np.rint(ts / p["dt"])) * p["dt"]
+
+
+def _summary(text: str) -> str:
+    """The first paragraph, on one line."""
+    return " ".join(text.strip().split("\n\n")[0].split())
 
 
 def _start(p: Parameters, d: int, draw: np.random.Generator) -> np.ndarray:
