@@ -179,6 +179,13 @@ def test_unknown_name_suggests_and_ends_with_status_2(capsys):
     assert "did you mean 'equilibrium'?" in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_made_ends_with_status_2(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for out in ("file", "file/inside"):
+        assert runner.main(["small_lr", "--quick", "--out", str(tmp_path / out)]) == 2
+        assert "figures: cannot write to `--out`: " in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.compiled
 def test_two_processes_draw_the_same_as_one(tmp_path, capsys):

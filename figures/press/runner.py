@@ -64,6 +64,11 @@ def main(argv: list[str] | None = None, known: Scripts | None = None) -> int:
     if asked.list:
         _print_list([known[name]() for name in names])
         return 0
+    try:
+        asked.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"figures: cannot write to `--out`: {error.strerror}: --out={asked.out}", file=sys.stderr)
+        return 2
     printed: list[Printed] = []
     try:
         chosen = {name: known[name] for name in names}
