@@ -1,4 +1,4 @@
-"""Flows of wide deep linear networks, one member or two at a time: against the table, numpy and scipy, and bit by bit
+"""Flows of wide deep linear networks, few members at a time: against the table, numpy and scipy, and bit by bit
 against members side by side."""
 
 import ctypes
@@ -20,10 +20,13 @@ from sdetheory.models.deep_linear import PseudoHuber, deep_linear, deep_linear_f
 from sdetheory.observers import Loss, SquaredGradient, SquaredNorm
 from tests.deep_linear_cases import SLOPE, close, gradient_by_hand
 
-SHAPES = [(16, 16), (16, 16, 16), (8, 24, 16), (40, 8, 48), (24, 24, 24, 24), (10, 10, 10), (10, 12, 11),
-          (13, 17, 10, 29), (16, 8, 32, 8, 16), (32,) * 9]  # fmt: skip
-# One member at a time; two; two, and vectors that end within a row; one, and more columns than a tile has.
-CASES = [(8, 16, 8), (10, 12, 10), (10, 11, 9), (8, 40, 8)]
+# Widths, and how many members go together.
+SHAPES = {(16, 16): 1, (16, 16, 16): 1, (8, 24, 16): 1, (40, 8, 48): 1, (24, 24, 24, 24): 1, (10, 10, 10): 4,
+          (10, 12, 11): 2, (13, 17, 10, 29): 2, (16, 8, 32, 8, 16): 1}  # fmt: skip
+MANY = (32,) * 9
+# One; two; two, and vectors that end within a row; one, and more columns than a tile has; four.
+CASES = [(8, 16, 8), (12, 12, 12), (10, 11, 9), (8, 40, 8), (10, 12, 10)]
+TOGETHER = dict(zip(CASES, (1, 2, 2, 1, 4), strict=True))
 WIDTHS = CASES[0]
 
 
@@ -83,11 +86,11 @@ def packed_gradients(model, w):
 
 @pytest.mark.compiled
 @pytest.mark.parametrize("samples", [0, 50])
-@pytest.mark.parametrize("widths", SHAPES[:-1], ids=str)
+@pytest.mark.parametrize("widths", SHAPES, ids=str)
 def test_the_gradient_is_that_of_the_table_and_of_numpy(widths, samples):
-    model, starts = problem(widths, members=2, samples=samples)
+    model, starts = problem(widths, members=4, samples=samples)
     members = packed.members_of(model.sweep)
-    assert members == (2 if not (samples or len(widths) == 2 or all(n % 8 in (0, 5, 6, 7) for n in widths)) else 1)
+    assert members == (1 if samples else SHAPES[widths])
     found = packed_gradients(model, starts[:members])
     for w, ours in zip(starts, found, strict=False):
         table = evaluate.gradient(model, w)
@@ -99,7 +102,7 @@ def test_the_gradient_is_that_of_the_table_and_of_numpy(widths, samples):
 @pytest.mark.compiled
 @pytest.mark.slow
 def test_the_gradient_of_many_wide_layers_is_that_of_the_table():
-    model, starts = problem(SHAPES[-1])
+    model, starts = problem(MANY)
     found, table = packed_gradients(model, starts)[0], evaluate.gradient(model, starts[0])
     assert np.array_equal(found, table), f"greatest gap {np.abs(found - table).max():.3g}"
 
@@ -112,7 +115,7 @@ def test_only_wide_networks_with_square_loss_go_one_at_a_time_and_only_where_it_
     model, _ = problem(WIDTHS)
     taken, members, rows = model.packed(1e9, PLAN)
     assert taken.sweep.code != 0 and members == 1 and 8 * rows >= model.sweep.rows, (taken.sweep.code, members, rows)
-    assert [problem(widths)[0].packed(1e9, PLAN)[1] for widths in CASES] == [1, 2, 2, 1]
+    assert {widths: problem(widths)[0].packed(1e9, PLAN)[1] for widths in CASES} == TOGETHER
     assert model.packed(1e2, PLAN) is None, "a short run"
     assert problem((8, 8, 8))[0].packed(1e9, PLAN) is None, "128 weights are few"
     assert problem((16, 6, 16))[0].packed(1e9, PLAN) is None, "a layer of 6"
@@ -160,7 +163,7 @@ def test_few_at_a_time_or_side_by_side_is_the_same(monkeypatch, widths, samples,
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("widths", CASES[:2])
+@pytest.mark.parametrize("widths", [CASES[0], CASES[1], CASES[4]])
 def test_threads_width_company_and_order_change_nothing(monkeypatch, widths):
     one_at_a_time(monkeypatch, True)
     model, w0 = problem(widths, members=9)
@@ -168,7 +171,7 @@ def test_threads_width_company_and_order_change_nothing(monkeypatch, widths):
     run = flow(model, w0)
     crowd = flow(model, many, threads=3)
     wide = flow(model, many, threads=3, width=16)
-    assert [how["members_at_once"] for how in (run.how, crowd.how, wide.how)] == [1 + (widths != WIDTHS)] * 2 + [16]
+    assert [how["members_at_once"] for how in (run.how, crowd.how, wide.how)] == [TOGETHER[widths]] * 2 + [16]
     assert [how["width"] for how in (run.how, crowd.how, wide.how)] == [8, 8, 16]
     same(crowd, wide)
     same(crowd, flow(model, many))

@@ -1,4 +1,4 @@
-"""Machine code for a step of an explicit scheme with error control, for one member or two that share the lanes.
+"""Machine code for a step of an explicit scheme with error control, for one member or few that share the lanes.
 
 All slopes but the last, the end of the step and the norms of its error, without a return to the compiled loop: with
 one member at a time that loop would take as long as the sums.  Two stages share the reading of slopes where the
@@ -23,11 +23,12 @@ from sdetheory.lanes.emit import (
     function_of,
     load,
     loop,
+    repeat,
     spread,
     store,
 )
 
-BESIDE = 2  # rows of a vector at a time in sums of slopes, a multiple of the members
+BESIDE = 2  # rows of a vector at a time in sums of slopes
 Terms = tuple[tuple[int, float], ...]  # (slope, coefficient), in the order of the sum
 
 
@@ -220,4 +221,9 @@ class Rows:
                 for part, norm in enumerate(norms):
                     store(builder, norm, self.head, LANES * (row + part))
 
-        self.some_at_a_time(rows)
+        beside = max(BESIDE, self.members)  # so that rows of a group belong to different parts
+        groups, rest = divmod(self.rows, beside)
+        places = lambda first, count: [builder.add(first, I64(LANES * i)) for i in range(count)]
+        repeat(builder, groups, lambda group: rows(places(builder.mul(group, I64(LANES * beside)), beside)))
+        if rest:
+            rows(places(I64(LANES * (self.rows - rest)), rest))

@@ -2,7 +2,7 @@
 
 Eight members side by side take eight times the memory of one, and with wide layers their slopes leave the caches
 near the core.  So where layers are wide, a flow takes members one at a time, each in the order of its flat
-weights, or two, number by number, where eight columns to a register would leave it half empty.  A tile of
+weights, or two or four, number by number, where eight columns to a register would leave it half empty.  A tile of
 C = A B is h rows by c registers of columns: rows of B are loaded, entries of A spread over the lanes.  Where B is a
 transpose, it is turned first, block by block.  Sums are those of `lanes.products`, in the same order and with the
 same roundings: results are equal, bit by bit.
@@ -38,12 +38,13 @@ from sdetheory.lanes.translate import GRADIENT, KIND, machine_code
 from sdetheory.lanes.turn import Turn
 
 FEWEST = 192  # weights from which it pays: below, the loop around the steps takes as long as they (2x8: 1.0, 3x8: 1.15)
-ACROSS = 4  # registers of columns in the widest tile
-HEIGHT = {1: 8, 2: 8, 3: 6, 4: 4}  # rows of a tile, by its registers of columns: enough sums to hide their latency
+ACROSS = 5  # registers of columns in the widest tile
+HEIGHT = {1: 8, 2: 8, 3: 6, 4: 4, 5: 5}  # rows of a tile, by its registers of columns: enough sums to hide latency
 CLIMB = 1  # what the function may be asked for beside the gradient
 AT_ONCE = 4  # terms of a sum written out before the loop comes round
 FULL = 0.6  # part of the registers of columns that must be filled for it to pay
 _THEN = [PASS.as_pointer(), *[POINTER] * 2, DOUBLE]  # what follows for rows that are ready
+NEARLY = 0.87  # the part up to which four members, who take more memory, are better if they fill all
 _GRADIENT = ir.FunctionType(ir.VoidType(), [*[POINTER] * 4, DOUBLE, *_THEN])
 _PRODUCT = ir.FunctionType(ir.VoidType(), [*[POINTER] * 4, *[DOUBLE] * 2])
 _FOLLOWED = ir.FunctionType(ir.VoidType(), [*_PRODUCT.args, *_THEN, *[I64] * 3])
@@ -62,10 +63,10 @@ def members_of(sweep: Any) -> int:
     """How many members go together: those that fill registers of columns best, or 0 where none fill them well or the
     weights are few."""
     sides = sides_of(sweep)
-    filled = {m: min(side * m / (LANES * registers(side * m)) for side in sides) for m in (1, 2)}
-    if sweep.inputs:
-        del filled[2]  # X is read as it is
-    best = max(filled, key=lambda m: filled[m])
+    filled = {m: min(side * m / (LANES * registers(side * m)) for side in sides) for m in (1, 2, 4)}
+    best = 2 if filled[2] > filled[1] and not sweep.inputs else 1  # X is read as it is
+    if filled[best] < NEARLY and filled[4] == 1.0 and not sweep.inputs:
+        best = 4
     return best if filled[best] >= FULL and min(sides) >= LANES and layer_sizes(sweep).sum() >= FEWEST else 0
 
 
@@ -221,7 +222,7 @@ def multiply(
 class _Product:
     """C = A B, or start + A B, finished, with C and start row by row: a function for each shape.
 
-    A register has fewer columns where it holds two members. Old numbers are found at `start`, or, where they are
+    A register has fewer columns where it holds several members. Old numbers are found at `start`, or, where they are
     replaced in place, at C."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Machine code that writes the transpose of a matrix of numbers of one or two members, in registers of eight."""
+"""Machine code that writes the transpose of a matrix of numbers of one, two or four members, in registers of eight."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -58,7 +58,12 @@ class Turn:
                 orders = ((0, 8, 2, 10, 4, 12, 6, 14), (1, 9, 3, 11, 5, 13, 7, 15))
                 yield half, self.exchanged(rows, orders, ((0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)))
             return
-        rows = [self.part(begin, r, height, 0, breadth * self.members, LANE) for r in range(4)]
+        rows = [self.part(begin, r, height, 0, breadth * self.members, LANE) for r in range(self.side)]
+        if self.members == 4:
+            above, below = rows
+            halves = ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
+            yield 0, [self.shuffled(above, below, order) for order in halves]
+            return
         orders = ((0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15))
         yield 0, self.exchanged(rows, orders, ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15)))
 
