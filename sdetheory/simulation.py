@@ -56,7 +56,8 @@ def simulate(
     the noise, whatever else runs; with increment=Antithetic() paths 2k and 2k + 1 see opposite noise.  increment:
     None is Gaussian(), or what the noise is made for (a mini-batch draws indices of samples, dropout masks).
     keep_views=False: for an integrator with several views (Richardson, StrangSimpson) record their combination
-    only, in less memory.  progress: None shows a bar on a terminal when the run is long.
+    only, in less memory.  progress: None shows a bar on a terminal when the run is long.  An integrator that controls
+    its error (DOP853) chooses its own steps and draws nothing: it makes no use of dt, seed, coarsen or first_path.
 
     Raises ValueError for invalid input, TypeError for a plug-in without the kernel it needs, Diverged when
     every path became non-finite (a part of the paths is marked in the result instead).
