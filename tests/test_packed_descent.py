@@ -12,6 +12,7 @@ from tests.deep_linear_cases import SLOPE, close, gradient_by_hand
 
 ALONE = [(16, 16), (16, 16, 16), (8, 24, 16), (24, 24, 24, 24), (16, 8, 32, 8, 16)]  # one member at a time
 IN_TWOS = [(12, 12, 12), (12, 16, 20), (20, 12, 20, 12)]
+IN_FOURS = (10, 12, 10)  # in blocks of 16 lanes: one of 8 has no room
 STEPS = 300  # more than go in one call of the function
 
 
@@ -50,9 +51,10 @@ def test_a_descent_is_that_of_numpy(widths, monkeypatch):
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("width", [8, 16])
-def test_lanes_and_threads_do_not_change_a_descent(width, monkeypatch):
-    model, w0 = problem(ALONE[1], members=21)
+@pytest.mark.parametrize("widths, width", [(ALONE[1], 8), (ALONE[1], 16), (IN_FOURS, 16)])
+def test_lanes_and_threads_do_not_change_a_descent(widths, width, monkeypatch):
+    model, w0 = problem(widths, members=21)
+    assert descent.address_of(model.sweep, width)
     one = descended(monkeypatch, True, model, w0, width=width, threads=1)
     other = descended(monkeypatch, False, model, w0, width=8, threads=2)
     assert np.array_equal(one.states, other.states)
