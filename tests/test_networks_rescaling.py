@@ -136,8 +136,9 @@ def test_bad_rescaling_is_refused():
     for groups in (None, ("dense1",)):
         with pytest.raises(ValueError, match=r"scale.invariant.*`despite_eps=True` rescales nevertheless"):
             train(leaky, DATA, rescaling=WeightRescaling(groups=groups), **common)
-    with pytest.raises(ValueError, match=r"dense2\[0\] is not$"):
-        train(PLAIN_OUTPUT, DATA, rescaling=WeightRescaling(groups=("dense2",), despite_eps=True), **common)
+    for net, despite_eps in ((PLAIN_OUTPUT, True), (mlp((5, 4, 3), eps=1e-3), True), (mlp((5, 4, 3), eps=1e-3), False)):
+        with pytest.raises(ValueError, match=r"dense2\[0\] is not$"):
+            train(net, DATA, rescaling=WeightRescaling(groups=("dense2",), despite_eps=despite_eps), **common)
 
 
 @pytest.mark.parametrize("by", ["neuron", "layer"])

@@ -81,7 +81,7 @@ def test_only_wide_networks_that_fill_registers_leave_their_lanes():
 @pytest.mark.compiled
 def test_members_leave_only_where_it_pays_and_the_loss_is_a_square():
     model = problem(ALONE[1])[0]
-    few = module.WORTH_LEAVING / (8 * model.sums)
+    few = module.WORTH_LEAVING / (8 * model.multiply_adds)
     assert model.translated(8, 1.01 * few, True).sweep.descent == descent.address_of(model.sweep, 8)
     assert model.translated(8, 0.99 * few, True).sweep.descent == 0
     assert model.translated(8, 1.01 * few, False).sweep.code == 0, "gradients are taken in lanes"

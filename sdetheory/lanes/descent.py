@@ -7,7 +7,7 @@ roundings are the same: results are equal, bit by bit.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -28,34 +28,36 @@ def address_of(sweep: Any, width: int) -> int:
     if members == 0 or max(sides) < WIDE or any(side * members % LANES for side in sides):
         return 0
     apart = int(sizes[0]) if sweep.inputs == 0 else 0
-    parts = [sweep.rows * members, turned_rows(sweep, members) * LANES, int(sizes.sum()) * members, apart * members]
-    starts = np.cumsum([0, *[registers(part) * LANES for part in parts]]).tolist()
-    if starts[-1] > sweep.rows * width:
+    weights = int(sizes.sum())
+    parts = [sweep.rows * members, turned_rows(sweep, members) * LANES, weights * members, apart * members]
+    *starts, end = np.cumsum([registers(part) * LANES for part in parts]).tolist()
+    if end > sweep.rows * width:
         return 0
     forward = sweep.program[: sweep.forward].tobytes()
     back = sweep.program[sweep.backward : sweep.descending].tobytes()
-    return _address(
-        forward, back, (sweep.entries, sweep.inputs), tuple(starts[1:4]), parts[2] // members, apart, members, width
-    )
+    return _address(_Shape(forward + back, sweep.entries, sweep.inputs, weights, apart, tuple(starts), members, width))
+
+
+class _Shape(NamedTuple):
+    """All that the code depends on."""
+
+    program: bytes  # rows of a step, forward and back
+    entries: int
+    inputs: int
+    weights: int
+    apart: int  # weights of a first layer that moves from one array to another
+    starts: tuple[int, ...]  # in the workspace, of the transpose, the weights, and the first layer's other array
+    members: int  # at a time
+    width: int
 
 
 @functools.cache
-def _address(
-    forward: bytes,
-    back: bytes,
-    data: tuple[int, int],
-    starts: tuple[int, ...],
-    weights: int,
-    apart: int,
-    members: int,
-    width: int,
-) -> int:
-    rows = [np.frombuffer(table, np.int64).reshape(-1, ROW).tolist() for table in (forward, back)]
+def _address(shape: _Shape) -> int:
     module = ir.Module("sdetheory.descent")
     function = ir.Function(module, KIND, "descent")
     function.attributes.add("nounwind")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    repeat(builder, width // members, _Descent(builder, rows, data, starts, weights, apart, members, width).emit)
+    repeat(builder, shape.width // shape.members, _Descent(builder, shape).emit)
     builder.ret_void()
     return machine_code(module, "descent")
 
@@ -63,44 +65,35 @@ def _address(
 class _Descent:
     """`count` times w <- keep w + scale grad L(w), for members next to each other in their block of lanes."""
 
-    def __init__(
-        self,
-        builder: Any,
-        rows: list[list[list[int]]],
-        data: tuple[int, int],
-        starts: tuple[int, ...],
-        weights: int,
-        apart: int,
-        members: int,
-        width: int,
-    ) -> None:
-        self.builder, self.rows, self.data, self.weights = builder, rows, data, weights
-        self.apart, self.members, self.width = apart, members, width
+    def __init__(self, builder: Any, shape: _Shape) -> None:
+        self.builder, self.shape = builder, shape
         self.count, self.lanes, _, self.work, self.constants, self.scale, self.keep = builder.function.args
-        self.turned, self.own, self.other = (builder.gep(self.work, [I64(start)]) for start in starts)
+        self.turned, self.own, self.other = (builder.gep(self.work, [I64(start)]) for start in shape.starts)
 
     def emit(self, number: Any) -> None:
         """Group `number` of the members of the block."""
-        builder = self.builder
-        column = builder.gep(self.lanes, [builder.mul(number, I64(self.members))])
-        self.copied(column, self.width, self.own, self.members, self.weights)
+        builder, members, width = self.builder, self.shape.members, self.shape.width
+        column = builder.gep(self.lanes, [builder.mul(number, I64(members))])
+        self.copied(column, width, self.own, members, self.shape.weights)
         more = lambda following: builder.icmp_signed(">", following[0], I64(0))
         with loop(builder, [self.count, self.own, self.other], more) as ((left, first, other), following):
             self.step({WEIGHTS: self.own, WORK: self.work, FIRST: first, OTHER: other})
             following[:] = [builder.sub(left, I64(1)), other, first]
-        self.copied(self.own, self.members, column, self.width, self.weights)
-        self.copied(following[1], self.members, column, self.width, self.apart)
+        self.copied(self.own, members, column, width, self.shape.weights)
+        self.copied(following[1], members, column, width, self.shape.apart)
 
     def step(self, bases: dict[int, Any]) -> None:
         """One step."""
-        arrays = Arrays(bases, self.constants, *self.data)
-        for row in (with_first(row, self.apart) for part in self.rows for row in part):
-            old = {WEIGHTS: WEIGHTS, OTHER: FIRST}.get(row[9])
-            multiply(self.builder, row, self.members, arrays, self.turned, Finish(moved=old), self.scale, self.keep)
+        shape = self.shape
+        arrays = Arrays(bases, self.constants, shape.entries, shape.inputs)
+        for given in np.frombuffer(shape.program, np.int64).reshape(-1, ROW).tolist():
+            row = with_first(given, shape.apart)
+            finish = Finish(moved={WEIGHTS: WEIGHTS, OTHER: FIRST}.get(row[9]))
+            multiply(self.builder, row, shape.members, arrays, self.turned, finish, self.scale, self.keep)
 
     def copied(self, source: Any, step: int, target: Any, stride: int, count: int) -> None:
         """The members' numbers go from one array to another, where numbers are so far apart."""
-        builder, kind = self.builder, ir.VectorType(DOUBLE, self.members)
+        builder, kind = self.builder, ir.VectorType(DOUBLE, self.shape.members)
 
         def one(i: Any) -> None:
             value = load(builder, builder.gep(source, [builder.mul(i, I64(step))]), 0, kind)

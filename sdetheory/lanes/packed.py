@@ -316,12 +316,8 @@ class _Product:
         starts, more = [I64(self.n - rest), a, b, *sums], lambda then: builder.icmp_signed(">", then[0], I64(0))
         with loop(builder, starts, more) as ((left, at_a, at_b, *totals), following):
             totals = self.terms(at_a, at_b, totals, AT_ONCE, height, filled)
-            fewer, next_a, next_b = (
-                builder.sub(left, I64(AT_ONCE)),
-                builder.gep(at_a, [step_a]),
-                builder.gep(at_b, [step_b]),
-            )
-            following[:] = [fewer, next_a, next_b, *totals]
+            after = builder.gep(at_a, [step_a]), builder.gep(at_b, [step_b])
+            following[:] = [builder.sub(left, I64(AT_ONCE)), *after, *totals]
         _, next_a, next_b, *totals = following
         return self.terms(next_a, next_b, totals, rest, height, filled)
 

@@ -83,7 +83,8 @@ class DeepLinear(NamedTuple):
         sweep, largest = self.sweep, int(self.widths.max())
         if not (isinstance(self.residual_loss, Square) and available()):
             return self
-        if descends and slopes * width * self.sums >= WORTH_LEAVING and (address := descent.address_of(sweep, width)):
+        leaves = descends and slopes * width * self.multiply_adds >= WORTH_LEAVING
+        if leaves and (address := descent.address_of(sweep, width)):
             return self._replace(sweep=sweep._replace(descent=address))
         if largest > TILED or slopes < WORTH * (largest / 4) ** 2:
             return self
@@ -98,13 +99,13 @@ class DeepLinear(NamedTuple):
         sweep = self.sweep
         if not (isinstance(self.residual_loss, Square) and available() and (members := packed.members_of(sweep))):
             return None
-        if slopes * self.sums < WORTH_PACKING:
+        if slopes * self.multiply_adds < WORTH_PACKING:
             return None
         taken = self._replace(sweep=sweep._replace(code=packed.address_of(sweep, plan)))
         return taken, members, packed.workspace_rows(sweep)
 
     @property
-    def sums(self) -> int:
+    def multiply_adds(self) -> int:
         """Multiply-adds of a gradient."""
         return int(self.sweep.program[: self.sweep.backward].reshape(-1, ROW)[:, -3:].prod(axis=1).sum())
 

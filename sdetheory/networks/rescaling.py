@@ -61,7 +61,7 @@ class WeightRescaling:
 
     def chosen(self, net: Network) -> tuple[Group, ...]:
         """The groups of a network that are rescaled; ValueError if there are none or one must not be."""
-        given, net = net, net.with_eps(0.0) if self.despite_eps else net
+        net = net.with_eps(0.0) if self.despite_eps else net
         layers = {group.name: group.layer for group in net.groups("layer")}
         named = None if self.groups is None else {layers[checks.choice("groups", n, layers)] for n in self.groups}
         products = {slot.layer for slot in net.slots if slot.name == "weight"}
@@ -72,19 +72,20 @@ class WeightRescaling:
                     out.append(group)
             elif group.layer in named:
                 if not group.scale_invariant or group.frozen:
-                    hint = self._hint(given)
+                    hint = self._hint(net, group.name)
                     raise ValueError(f"`groups` must be scale invariant and trained: {group.name} is not{hint}")
                 out.append(group)
         if not out:
             raise ValueError(
-                f"`rescaling` needs scale-invariant groups by {self.by}: the network has none{self._hint(given)}"
+                f"`rescaling` needs scale-invariant groups by {self.by}: the network has none{self._hint(net)}"
             )
         return tuple(out)
 
-    def _hint(self, net: Network) -> str:
-        """What may be meant where a normalisation has eps > 0."""
-        leaks = not self.despite_eps and any(getattr(leaf, "eps", 0.0) > 0 for leaf in net.leaves)
-        return " (eps > 0 leaves none quite so: `despite_eps=True` rescales nevertheless)" if leaks else ""
+    def _hint(self, net: Network, name: str = "") -> str:
+        """What may be meant where it is eps > 0 alone that leaves a group, this or any, its scale."""
+        groups = [group for group in net.with_eps(0.0).groups(self.by) if group.name == name or not name]
+        leaks = not self.despite_eps and any(group.scale_invariant and not group.frozen for group in groups)
+        return " (because of eps > 0: `despite_eps=True` rescales nevertheless)" if leaks else ""
 
     def period(self, data: Data, batch_size: int | None) -> int:
         """Steps from one rescaling to the next."""
